@@ -1,0 +1,86 @@
+"""The study's two networks, under the study's names, with its layer names: 8,499 parameters each.
+
+Both map an RGB image to a map of foreground probabilities. Dropout has no parameters, so the weights of
+either network load into the other.
+"""
+
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+Images = Float32[Tensor, "batch 3 height width"]
+Probabilities = Float32[Tensor, "batch height width"]
+
+
+class shallower_CNN_segment(nn.Module):
+    """Maps images to foreground probabilities: two convolutions, a pooling, one back up.
+
+    Args (forward):
+        x: float32 in [0, 1], shape (batch, 3, height, width), both even.
+
+    Returns (forward):
+        Probability of foreground, float32 in [0, 1], shape (batch, height, width).
+
+    Reference: the study, section 2.1 b.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, stride=1, padding=1)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(16, 50, 3, stride=1, padding=1)
+        self.pool = nn.MaxPool2d(2, 2)
+
+        self.tconv = nn.ConvTranspose2d(50, 1, 4, stride=2, padding=1)
+        self.sig = nn.Sigmoid()
+
+    def forward(self, x: Images) -> Probabilities:
+        x = self.conv1(x)
+        x = self.relu1(x)  # batch 16 height width
+        x = self.conv2(x)  # batch 50 height width; no activation follows
+        x = self.pool(x)  # batch 50 height/2 width/2
+
+        x = self.tconv(x)  # batch 1 height width
+        x = self.sig(x)
+        x = x.squeeze(dim=1)  # the shape of the masks
+
+        return x
+
+
+class dropout_CNN_segment(nn.Module):
+    """`shallower_CNN_segment` with dropout (p = 0.5) before its second convolution.
+
+    Args and Returns (forward): those of `shallower_CNN_segment`. In `train()` mode each
+    value that enters conv2 is zeroed with probability 0.5 and else doubled, drawn from
+    torch's global generator; in `eval()` mode the layer does nothing.
+
+    Reference: the study, section 2.2 b; Srivastava et al. 2014, JMLR 15, 1929-1958.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, stride=1, padding=1)
+        self.relu1 = nn.ReLU()
+        self.dropout1 = nn.Dropout(0.5)
+        self.conv2 = nn.Conv2d(16, 50, 3, stride=1, padding=1)
+        self.pool = nn.MaxPool2d(2, 2)
+
+        self.tconv = nn.ConvTranspose2d(50, 1, 4, stride=2, padding=1)
+        self.sig = nn.Sigmoid()
+
+    def forward(self, x: Images) -> Probabilities:
+        x = self.conv1(x)
+        x = self.relu1(x)
+        x = self.dropout1(x)
+        x = self.conv2(x)
+        x = self.pool(x)
+
+        x = self.tconv(x)
+        x = self.sig(x)
+        x = x.squeeze(dim=1)
+
+        return x
+
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    network.__name__: network for network in (shallower_CNN_segment, dropout_CNN_segment)
+}
