@@ -1,0 +1,235 @@
+"""The report's figures: data in, `Figure` out; nothing here loads, trains, saves or shows."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float32, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from lib.training import THRESHOLD, History
+
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
+COLOURS = {"train": "#0072B2", "test": "#D55E00"}
+BACKDROP = "#9a9a9a"  # of the baseline behind a variant
+# Told apart by lightness too, for a reader or a printer without colour.
+OVERLAY = {"hit": "#56B4E9", "miss": "#F0E442", "false alarm": "#D55E00"}
+AXIS_LABELS = {"loss": "cross-entropy (nats per pixel)", "dsc": "DSC (share of equal pixels)"}
+
+
+class ReportFigure(Figure):
+    """A figure with its number, its caption, and the text that stands for it where it cannot be seen.
+
+    Notebooks show it with its caption; the same output carries it as SVG and PNG.
+    """
+
+    def __init__(self, number: int | None, caption: str, alt: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.report_number, self.caption, self.alt = number, caption, alt
+
+    @property
+    def label(self) -> str:
+        """ "Figure 12", or "Summary" for the one without a number."""
+        return f"Figure {self.report_number}" if self.report_number else "Summary"
+
+    def render(self, file_format: str) -> bytes:
+        """Returns the figure as "svg" or "png": the same bytes for the same figure, with no date in them."""
+        buffer = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+        return buffer.getvalue()
+
+    def to_html(self) -> str:
+        """Returns the figure as an HTML figure element that needs no other file."""
+        identifier = self.label.lower().replace(" ", "-")
+        return (
+            f'<figure id="{identifier}" class="report-figure">'
+            f'<img alt="{html.escape(self.alt)}" '
+            f'src="data:image/svg+xml;base64,{base64.b64encode(self.render("svg")).decode()}">'
+            f"<figcaption><strong>{self.label}.</strong> {html.escape(self.caption)}</figcaption></figure>"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        data = {
+            "text/plain": f"{self.label}. {self.caption}",
+            "text/html": self.to_html(),
+            "image/svg+xml": self.render("svg").decode(),
+            "image/png": base64.b64encode(self.render("png")).decode(),
+        }
+        return data, {"report_figure": {"number": self.report_number, "alt": self.alt}}
+
+
+def _of_runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def draw_curves(
+    ax: Axes, histories: Sequence[History], split: str, metric: str, colour: str, label: str, **line: Any
+) -> None:
+    """Adds the learning curves of paired runs: every run thin, their mean strong.
+
+    Args:
+        ax: drawn on.
+        histories: one per seed, scored at the same epochs.
+        split: "train" or "test". metric: a key of its scores.
+        colour, label, line: of the mean.
+    """
+    curves = np.array([getattr(history, split)[metric] for history in histories])
+    epochs = histories[0].epochs
+    if len(curves) > 1:
+        ax.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.45)
+    ax.plot(epochs, curves.mean(axis=0), color=colour, label=label, **{"linewidth": 2, **line})
+
+
+def figure_learning(
+    number: int, label: str, histories: Sequence[History], dataset: str, baseline: Sequence[History] = ()
+) -> ReportFigure:
+    """Composes a learning plot: loss and DSC of train and test against epochs, the baseline's behind.
+
+    Args:
+        number: of the figure.
+        label: of the variant.
+        histories: the variant's, one per seed. baseline: the baseline's, if another variant is shown.
+        dataset: its name, for the caption.
+    """
+    runs = _of_runs(len(histories))
+    caption = (
+        f"Learning plot of {label.lower()} on {dataset}: loss and DSC of training and test images, "
+        f"scored without noise or dropout, after every few epochs. n = {runs}"
+        + ("; thin lines are single runs, strong lines their mean." if len(histories) > 1 else ".")
+        + (f" Grey: the baseline's mean over {_of_runs(len(baseline))} with the same seeds." if baseline else "")
+    )
+    last = {split: np.mean([getattr(h, split)["dsc"][-1] for h in histories]) for split in COLOURS}
+    first = {split: np.mean([getattr(h, split)["dsc"][0] for h in histories]) for split in COLOURS}
+    alt = (
+        f"Two line plots against epochs for {label.lower()}, loss and DSC, mean of {runs}. DSC goes from "
+        f"{first['train']:.2f} to {last['train']:.2f} on training images and from {first['test']:.2f} to "
+        f"{last['test']:.2f} on test images between epochs {histories[0].epochs[0]} and {histories[0].epochs[-1]}."
+    )
+    with mpl.rc_context(STYLE):
+        figure = ReportFigure(number, caption, alt, figsize=(7.6, 3.3))
+        for ax, metric in zip(figure.subplots(1, 2), AXIS_LABELS, strict=True):
+            for split, dashes in (("train", "--"), ("test", "-")):
+                if baseline:
+                    mean = History(baseline[0].epochs)
+                    getattr(mean, split)[metric] = np.mean(
+                        [getattr(h, split)[metric] for h in baseline], axis=0
+                    ).tolist()
+                    draw_curves(
+                        ax, [mean], split, metric, BACKDROP, f"baseline, {split}", linewidth=1.2, linestyle=dashes
+                    )
+                draw_curves(ax, histories, split, metric, COLOURS[split], split, linestyle=dashes)
+            ax.set(xlabel="epoch", ylabel=AXIS_LABELS[metric])
+            ax.set_xlim(left=0)
+        handles, labels = ax.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def draw_overlay(
+    ax: Axes,
+    image: UInt8[np.ndarray, "height width 3"],
+    mask_true: Bool[np.ndarray, "height width"],
+    mask_pred: Bool[np.ndarray, "height width"],
+) -> None:
+    """Adds an image in grey under the colours of hits, misses and false alarms."""
+    grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
+    kinds = {"hit": mask_true & mask_pred, "miss": mask_true & ~mask_pred, "false alarm": ~mask_true & mask_pred}
+    for kind, pixels in kinds.items():
+        grey[pixels] = 0.5 * grey[pixels] + 0.5 * np.array(to_rgb(OVERLAY[kind]))
+    ax.imshow(grey)
+
+
+def figure_prediction(
+    number: int,
+    which: str,
+    name: str,
+    image: UInt8[np.ndarray, "height width 3"],
+    mask_true: Bool[np.ndarray, "height width"],
+    probability: Float32[np.ndarray, "height width"],
+    scores: pd.Series,
+    n_images: int,
+    n_seeds: int,
+) -> ReportFigure:
+    """Composes input, truth, probability and overlay of one test image.
+
+    Args:
+        number: of the figure.
+        which: "best" or "worst". name: of the image.
+        image: RGB. mask_true: True in the foreground. probability: of the foreground, in [0, 1].
+        scores: "dsc" and "dice" of this prediction.
+        n_images, n_seeds: how many images it was chosen from, by a mean over how many runs.
+    """
+    mask_pred = probability > THRESHOLD
+    numbers = f"DSC {scores['dsc']:.3f}, Dice {scores['dice']:.3f}"
+    caption = (
+        f"The {which} of {n_images} test images by DSC, {name}, chosen by its mean over {_of_runs(n_seeds)}; "
+        f"drawn is the first run's prediction ({numbers}). Foreground is where the probability exceeds {THRESHOLD}."
+    )
+    alt = (
+        f"Four pictures of {name}: the input; its true mask, {mask_true.mean():.0%} of the image; the predicted "
+        f"probability, from {probability.min():.2f} to {probability.max():.2f}; and an overlay in which "
+        f"{(mask_true & mask_pred).mean():.0%} of pixels are hits, {(mask_true & ~mask_pred).mean():.0%} misses and "
+        f"{(~mask_true & mask_pred).mean():.0%} false alarms. {numbers}."
+    )
+    with mpl.rc_context(STYLE):
+        figure = ReportFigure(number, caption, alt, figsize=(7.6, 2.35))
+        axes = figure.subplots(1, 4)
+        axes[0].imshow(image)
+        axes[1].imshow(mask_true, cmap="gray", vmin=0, vmax=1)
+        shown = axes[2].imshow(probability, cmap="viridis", vmin=0, vmax=1)
+        draw_overlay(axes[3], image, mask_true, mask_pred)
+        for ax, title in zip(axes, ("Input", "Truth", "Probability", "Overlay"), strict=True):
+            ax.set_title(title)
+            ax.set_axis_off()
+        figure.colorbar(shown, cax=axes[2].inset_axes((0, -0.09, 1, 0.05)), orientation="horizontal", ticks=(0, 0.5, 1))
+        handles = [Patch(color=colour, label=kind) for kind, colour in OVERLAY.items()]
+        axes[3].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=7,
+                       handlelength=0.8, columnspacing=0.7, handletextpad=0.3, borderpad=0.2)  # fmt: skip
+    return figure
+
+
+def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -> ReportFigure:
+    """Composes final DSC and Dice of every variant: every run a dot, their mean a bar, train beside test.
+
+    Args:
+        scores: indexed by variant, seed and split, with columns "dsc" and "dice".
+        labels: of the variants, in the order in which they are drawn from top to bottom.
+        dataset: its name, for the caption.
+    """
+    seeds = scores.index.unique("seed")
+    means = scores.groupby(["variant", "split"])[["dsc", "dice"]].mean()
+    caption = (
+        f"Final scores on {dataset}: dots are single runs, bars their mean, n = {_of_runs(len(seeds))} a variant. "
+        "No interval is drawn: so few runs do not give one."
+    )
+    alt = "Dots of final scores. Mean test DSC and Dice: " + "; ".join(
+        f"{labels[v]} {means.loc[(v, 'test'), 'dsc']:.3f} and {means.loc[(v, 'test'), 'dice']:.3f}" for v in labels
+    )
+    with mpl.rc_context(STYLE):
+        figure = ReportFigure(None, caption, alt + ".", figsize=(7.6, 0.9 + 0.45 * len(labels)))
+        for ax, metric, title in zip(
+            figure.subplots(1, 2, sharey=True), ("dsc", "dice"), ("DSC (the study's)", "Dice coefficient"), strict=True
+        ):
+            for row, variant in enumerate(labels):
+                for split, shift in (("train", -0.14), ("test", 0.14)):
+                    values = scores.xs((variant, split), level=("variant", "split"))[metric]
+                    height = np.full(len(values), row + shift)
+                    ax.plot(values, height, "o", color=COLOURS[split], markersize=4, alpha=0.6, markeredgewidth=0)
+                    ax.plot(values.mean(), row + shift, "|", color=COLOURS[split], markersize=11, markeredgewidth=2,
+                            label=split if row == 0 else None)  # fmt: skip
+            ax.set_yticks(range(len(labels)), list(labels.values()))
+            ax.set(xlabel=title)
+            ax.grid(axis="y", visible=False)
+        ax.invert_yaxis()
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return figure
