@@ -1,0 +1,72 @@
+# `make` lists the commands. Variables are given behind the command: make report DATASET=DIR SEEDS=5
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
+REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE WORKERS NAME
+KNOWN := $(REPORT_VARIABLES) PYTHON
+GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
+UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
+ifneq ($(UNKNOWN),)
+NEAREST := $(shell python3 -c 'import difflib, sys; u, *k = sys.argv[1:]; n = difflib.get_close_matches(u, k, 1, 0.4); \
+	print(f"did you mean {n[0]}?" if n else "known: " + ", ".join(k))' $(firstword $(UNKNOWN)) $(KNOWN))
+$(error $(firstword $(UNKNOWN)): unknown variable; $(NEAREST))
+endif
+
+# PYTHON=... uses an interpreter that has what requirements.lock lists; otherwise an environment is made in .venv.
+ifdef PYTHON
+PY := $(PYTHON)
+READY :=
+else
+PY := .venv/bin/python
+READY := .venv/.ready
+endif
+
+quote = '$(subst ','\'',$1)'
+ARGUMENTS = $(foreach v,$(REPORT_VARIABLES),$(if $(filter command,$(origin $v)),$(call quote,$v=$($v))))
+
+.PHONY: help report lab test test-slow lint notebooks lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  with $(KNOWN), such as: make report DATASET=my_images SEEDS=5"
+
+report: $(READY) ## train what is missing and write reports/<name>/report.html
+	@$(PY) -m lib.report $(ARGUMENTS)
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab notebooks
+
+test: $(READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
+	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
+
+test-slow: $(READY) ## the tests that take long
+	$(PY) -m pytest -m slow
+
+lint: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+notebooks: $(READY) ## execute the notebooks and store the outputs that are the same on every machine
+	$(PY) tests/store_outputs.py notebooks/*.ipynb
+
+lock: $(READY) ## resolve requirements.lock anew from pyproject.toml
+	$(PY) -m piptools compile -q --upgrade --extra dev --strip-extras --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
+	sed -i.bak 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock && rm requirements.lock.bak
+
+clean: ## delete the reports and the stored runs
+	find reports -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -r {} +
+	rm -rf data/runs
+
+.venv/.ready: requirements.lock pyproject.toml
+	@python3 -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: expected Python 3.11 or newer as python3, found {v[0]}.{v[1]}")'
+	@echo "setting up .venv, once; this takes a few minutes"
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
