@@ -46,7 +46,7 @@ test: $(READY) lint ## lint, types, tests, and the notebooks as they are (minute
 test-slow: $(READY) ## the tests that take long
 	$(PY) -m pytest -m slow
 
-lint: $(READY)
+lint: $(READY) ## style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -57,7 +57,7 @@ notebooks: $(READY) ## execute the notebooks and store the outputs that are the 
 lock: $(READY) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m piptools compile -q --upgrade --extra dev --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
-	sed -i.bak 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock && rm requirements.lock.bak
+	sed -i.bak -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^#/d' -e '/^$$/d' requirements.lock && rm requirements.lock.bak
 
 clean: ## delete the reports and the stored runs
 	find reports -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -r {} +

@@ -26,7 +26,7 @@ from torch import nn
 from tqdm import tqdm
 
 from lib.data import ROOT, Dataset, Split
-from lib.training import METRICS, History, TrainingConfig, as_tensors, build_network, evaluate, predict, train
+from lib.training import History, TrainingConfig, as_tensors, build_network, evaluate, predict, train
 
 STORE = ROOT / "data" / "runs"
 
@@ -222,12 +222,21 @@ def _report_epoch() -> None:
     """Replaced in workers by what tells the parent of a finished epoch."""
 
 
-def score_table(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:
-    """Returns the final scores: one row per variant, seed and split, one column for each of METRICS."""
-    rows = [
-        {"variant": variant, "seed": run.config.seed, "split": name, **run.scores(split).mean().to_dict()}
+def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:
+    """Returns the final scores image by image, from the weights that the store keeps.
+
+    Returns:
+        Indexed by variant, seed, split ("train" or "test") and image; one column for each of METRICS.
+    """
+    scores = {
+        (variant, run.config.seed, name): run.scores(split)
         for variant, of_variant in runs.items()
         for run in of_variant
         for name, split in (("train", dataset.train), ("test", dataset.test))
-    ]
-    return pd.DataFrame(rows).set_index(["variant", "seed", "split"])[list(METRICS)]
+    }
+    return pd.concat(scores, names=["variant", "seed", "split", "image"])
+
+
+def mean_scores(by_image: pd.DataFrame) -> pd.DataFrame:
+    """Returns the means over images of `image_scores`, indexed by variant, seed and split."""
+    return by_image.groupby(["variant", "seed", "split"], sort=False).mean()

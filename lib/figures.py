@@ -45,6 +45,9 @@ class ReportFigure(Figure):
         """Returns the figure as "svg" or "png": the same bytes for the same figure, with no date in them."""
         buffer = io.BytesIO()
         with mpl.rc_context(STYLE):
+            if layout := self.get_layout_engine():  # lays out anew, and a little differently, at every drawing
+                layout.execute(self)
+                self.set_layout_engine("none")
             self.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
         return buffer.getvalue()
 

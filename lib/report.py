@@ -8,6 +8,7 @@ import ast
 import base64
 import difflib
 import json
+import logging
 import os
 import platform
 import re
@@ -16,19 +17,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import nbformat
+import pandas as pd
+import papermill
+import psutil
 import torch
 from nbformat import NotebookNode
+from tqdm import tqdm
+from traitlets.config import Config
 
 from lib.data import ROOT, SYNTHETIC, Dataset, UserError, load_dataset
-from lib.experiments import VARIANTS, Run, TrainingError, score_table, trained_runs
+from lib.experiments import VARIANTS, Run, TrainingError, image_scores, mean_scores, trained_runs
 from lib.figures import ReportFigure, figure_summary
 
 NOTEBOOKS = tuple(
@@ -98,7 +104,9 @@ def report_name(parameters: Parameters, dataset: Dataset) -> str:
         )
     target = REPORTS / name
     if target.exists() and any(target.iterdir()) and not (target / "results.json").is_file():
-        raise UserError(f"{target.relative_to(ROOT)}: expected a report or nothing, found something else; move it away")
+        raise UserError(
+            f"{target.relative_to(REPORTS.parent)}: expected a report or nothing, found something else; move it away"
+        )
     return name
 
 
@@ -121,22 +129,27 @@ def check_injection(path: Path, values: Mapping[str, Any]) -> None:
             raise NotebookError(f"{path.name}: parameter {name}: expected {expected}, found {found}")
 
 
-def incomplete_cell(notebook: NotebookNode) -> int | None:
-    """Returns the position of the first code cell that did not run to its end, counted from 1.
+def incomplete_cell(notebook: NotebookNode) -> str | None:
+    """Returns which code cell did not run to its end, by its position in the source and its first line, or None.
 
-    A saved notebook calls the cells after a killed kernel "completed"; only their missing count tells.
+    A saved notebook calls all cells "completed" after its kernel was killed; the missing reply tells.
     """
-    for position, cell in enumerate(notebook.cells, start=1):
+    papermills = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = [cell for cell in notebook.cells if not papermills & set(cell.metadata.get("tags", []))]
+    for position, cell in enumerate(cells, start=1):
         if cell.cell_type == "code" and cell.source.strip():
-            failed = any(output.output_type == "error" for output in cell.outputs)
-            if failed or cell.execution_count is None:
-                return position
+            replied = cell.execution_count and "shell.execute_reply" in cell.metadata.get("execution", {})
+            if not replied or any(output.output_type == "error" for output in cell.outputs):
+                return f"cell {position} ({cell.source.strip().splitlines()[0]})"
     return None
 
 
-def execute_notebook(
-    source: Path, target: Path, values: Mapping[str, Any], timeout: int = CELL_TIMEOUT
-) -> NotebookNode:
+def public_path(dataset: str) -> str:
+    """Returns a dataset's path as a report may tell it: relative as it was given, absolute without its folders."""
+    return f".../{Path(dataset).name}" if Path(dataset).is_absolute() else dataset
+
+
+def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], timeout: int) -> NotebookNode:
     """Runs one notebook from top to bottom in a kernel of its own.
 
     Args:
@@ -151,32 +164,51 @@ def execute_notebook(
     Raises:
         NotebookError: an exception, a dead kernel or a timeout, with the cell in which it happened.
     """
-    import papermill  # takes a second, which a user's mistake need not wait for
-
     check_injection(source, values)
-    cause: BaseException | None = None
-    try:
-        papermill.execute_notebook(
-            source, target, dict(values), kernel_name="python3", cwd=source.parent, progress_bar=False,
-            execution_timeout=timeout, start_timeout=120, log_output=False,
-        )  # fmt: skip
-    except Exception as error:
-        cause = error
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are told once, below
+    cause: Exception | None = None
+    # Sockets in a folder of their own: on TCP other users of the machine could read along, and ipykernel warns of it.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        try:
+            papermill.execute_notebook(
+                source, target, dict(values), kernel_name="python3", progress_bar=False,
+                execution_timeout=timeout, start_timeout=120,
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}}),
+            )  # fmt: skip
+        except Exception as error:
+            cause = error
     notebook = nbformat.read(target, as_version=4) if target.exists() else None
-    position = incomplete_cell(notebook) if notebook else 0
-    if cause or position is not None:
-        name, reason = getattr(cause, "ename", type(cause).__name__), getattr(cause, "evalue", cause)
-        first_line = next(iter(str(reason or "the kernel died").strip().splitlines()), "")
-        raise NotebookError(f"{source.name}, cell {position}: {name}: {first_line}") from cause
-    assert notebook is not None
+    where = incomplete_cell(notebook) if notebook else "before its first cell"
+    if cause or where or notebook is None:
+        name, reason = getattr(cause, "ename", type(cause).__name__), str(getattr(cause, "evalue", cause)).strip()
+        told = f"{name}: {reason.splitlines()[0]}" if cause else "ended before its last cell"
+        raise NotebookError(f"{source.name}, {where}: {told}") from cause
     notebook.metadata.pop("papermill")  # tells the time and the folder
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"  # papermill's is random
+            dataset = str(values.get("dataset", ""))
+            cell.source = cell.source.replace(dataset, public_path(dataset))
     nbformat.write(notebook, target)
     return notebook
+
+
+def execute_notebooks(folder: Path, values: Mapping[str, Any], workers: int) -> list[NotebookNode]:
+    """Runs all notebooks, some at the same time, into a folder; raises the first NotebookError after all ended."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [
+            pool.submit(execute_notebook, source, folder / source.name, values, CELL_TIMEOUT) for source in NOTEBOOKS
+        ]
+        try:
+            return [future.result() for future in tqdm(futures, desc="notebooks", unit="notebook")]
+        except BaseException:  # Ctrl-C above all: kernels have sessions of their own and would go on
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in psutil.Process().children():
+                if "ipykernel_launcher" in child.cmdline():
+                    child.kill()
+            raise
 
 
 def write_figures(notebooks: Sequence[NotebookNode], summary: ReportFigure, folder: Path) -> None:
@@ -213,10 +245,7 @@ def _cpu() -> str:
 
 def provenance(parameters: Parameters, dataset: Dataset, started: datetime, arguments: Sequence[str]) -> dict[str, Any]:
     """Returns what is needed to regenerate the report, and what it was made with."""
-    given = [
-        f"DATASET=.../{dataset.name}" if key == "DATASET" and Path(value).is_absolute() else f"{key}={value}"
-        for key, _, value in (argument.partition("=") for argument in arguments)
-    ]
+    given = [argument.replace(parameters.dataset, public_path(parameters.dataset)) for argument in arguments]
     status = _git("status", "--porcelain")
     return {
         "git_commit": _git("rev-parse", "HEAD"),
@@ -235,12 +264,16 @@ def provenance(parameters: Parameters, dataset: Dataset, started: datetime, argu
 
 
 def collect_results(
-    runs: Mapping[str, Sequence[Run]], dataset: Dataset, parameters: Parameters, origin: Mapping[str, Any]
+    runs: Mapping[str, Sequence[Run]],
+    by_image: pd.DataFrame,
+    dataset: Dataset,
+    parameters: Parameters,
+    origin: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns the content of results.json: everything that the report says, for machines."""
-    scores = score_table(runs, dataset)
-    by_image = sum(run.scores(dataset.test)[["dsc", "dice"]] for run in runs["baseline"]) / len(runs["baseline"])
-    best, worst = by_image["dsc"].idxmax(), by_image["dsc"].idxmin()
+    scores = mean_scores(by_image)
+    baseline = by_image[["dsc", "dice"]].loc["baseline"].xs("test", level="split").groupby("image", sort=False).mean()
+    best, worst = baseline["dsc"].idxmax(), baseline["dsc"].idxmin()
     patients = [split.patients for split in (dataset.train, dataset.test)]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -277,7 +310,7 @@ def collect_results(
             for variant, of_variant in runs.items()
         },
         "images": {
-            which: {"name": name, **by_image.loc[name].to_dict()} for which, name in (("best", best), ("worst", worst))
+            which: {"name": name, **baseline.loc[name].to_dict()} for which, name in (("best", best), ("worst", worst))
         },
         "claims": [],
         "side": {},
@@ -316,9 +349,6 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     )
 
     values = {key: value for key, value in asdict(parameters).items() if key != "name"}
-    values["dataset"] = parameters.dataset if parameters.dataset == SYNTHETIC else os.path.relpath(
-        Path(parameters.dataset).expanduser().resolve(), ROOT
-    )  # fmt: skip
     for notebook in NOTEBOOKS:
         check_injection(notebook, values)
     runs = trained_runs(
@@ -329,16 +359,13 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.new-", dir=REPORTS) as scratch:
         new = Path(scratch) / target.name
         (new / "notebooks").mkdir(parents=True)
-        executed = []
         try:
-            for notebook in NOTEBOOKS:
-                before = perf_counter()
-                executed.append(execute_notebook(notebook, new / "notebooks" / notebook.name, values))
-                print(f"notebook  {notebook.stem}, {perf_counter() - before:.0f} s", flush=True)
+            executed = execute_notebooks(new / "notebooks", values, parameters.workers)
             origin = provenance(parameters, dataset, started, arguments)
-            results = collect_results(runs, dataset, parameters, origin)
+            by_image = image_scores(runs, dataset)
+            results = collect_results(runs, by_image, dataset, parameters, origin)
             labels = {variant: VARIANTS[variant].label for variant in runs}
-            summary = figure_summary(score_table(runs, dataset), labels, dataset.name)
+            summary = figure_summary(mean_scores(by_image), labels, dataset.name)
             write_figures(executed, summary, new / "figures")
         except NotebookError:
             partial = target.with_name(f"{target.name}.failed")
@@ -369,7 +396,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: no report was written or replaced; finished runs are kept.", file=sys.stderr)
         return 130
-    print(f"report    {os.path.relpath(target / 'report.html')}")
+    print(f"report    {(target / 'report.html').relative_to(REPORTS.parent)}")
     return 0
 
 
