@@ -1,0 +1,42 @@
+"""What several tests share: a tiny dataset of discs, as arrays and as files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from lib.data import Dataset, Split
+
+settings.register_profile("project", deadline=None, derandomize=True)  # the machine's speed is no test result
+settings.load_profile("project")
+
+
+def draw_discs(count: int, seed: int, size: int = 16) -> Split:
+    """Bright discs on a dark ground: a task that the study's network learns in a few steps."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    centres = rng.uniform(4, size - 4, (count, 2))
+    masks = np.stack([(x - cx) ** 2 + (y - cy) ** 2 < 16 for cx, cy in centres])
+    images = np.where(masks[..., None], 200, 40) + rng.integers(0, 40, (count, size, size, 3))
+    return Split(tuple(f"image_{i:02d}" for i in range(count)), images.astype(np.uint8), masks)
+
+
+@pytest.fixture
+def discs() -> Dataset:
+    return Dataset("discs", draw_discs(10, seed=1), draw_discs(6, seed=2))
+
+
+def write_dataset(dataset: Dataset, folder: Path) -> Path:
+    for name, split in (("Train", dataset.train), ("Test", dataset.test)):
+        (folder / name).mkdir(parents=True)
+        for stem, image, mask in zip(split.names, split.images, split.masks, strict=True):
+            Image.fromarray(image).save(folder / name / f"{stem}.png")
+            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / name / f"{stem.replace('image', 'label')}.png")
+    return folder
+
+
+@pytest.fixture
+def folder(discs: Dataset, tmp_path: Path) -> Path:
+    return write_dataset(discs, tmp_path / "discs")

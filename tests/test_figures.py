@@ -1,0 +1,150 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
+
+from lib.figures import (
+    BACKDROP,
+    COLOURS,
+    OVERLAY,
+    ReportFigure,
+    figure_learning,
+    figure_prediction,
+    figure_summary,
+)
+from lib.training import History
+
+
+def history(offset: float = 0.0, epochs: tuple[int, ...] = (5, 10)) -> History:
+    def curves(start: float) -> dict[str, list[float]]:
+        return {m: [start + offset + step / 100 for step in range(len(epochs))] for m in ("loss", "dsc", "dice", "iou")}
+
+    return History(list(epochs), curves(0.6), curves(0.5), [1.0] * epochs[-1])
+
+
+def lines(ax, colour: str, wide: bool):
+    return [
+        line for line in ax.lines if to_hex(line.get_color()) == colour.lower() and (line.get_linewidth() > 1) == wide
+    ]
+
+
+@pytest.fixture
+def learning() -> ReportFigure:
+    return figure_learning(15, "Noise", [history(0.0), history(0.1)], "discs", baseline=[history(0.2), history(0.4)])
+
+
+def test_learning_plot_draws_every_run_thin_and_their_mean_strong(learning: ReportFigure):
+    _, dsc = learning.axes
+    for split, start in (("train", 0.6), ("test", 0.5)):
+        thin, (mean,) = lines(dsc, COLOURS[split], wide=False), lines(dsc, COLOURS[split], wide=True)
+        runs = np.array([line.get_ydata() for line in thin])
+        np.testing.assert_allclose(runs, [[start, start + 0.01], [start + 0.1, start + 0.11]])
+        assert mean.get_ydata().tolist() == pytest.approx([start + 0.05, start + 0.06])
+        assert mean.get_xdata().tolist() == [5, 10]
+
+
+def test_learning_plot_draws_the_baselines_mean_behind(learning: ReportFigure):
+    for ax in learning.axes:
+        train, test = lines(ax, BACKDROP, wide=True)
+        assert train.get_ydata().tolist() == pytest.approx([0.9, 0.91])
+        assert test.get_ydata().tolist() == pytest.approx([0.8, 0.81])
+
+
+def test_learning_plot_labels_axes_and_curves(learning: ReportFigure):
+    assert [ax.get_xlabel() for ax in learning.axes] == ["epoch", "epoch"]
+    assert [ax.get_ylabel() for ax in learning.axes] == [
+        "cross-entropy (nats per pixel)",
+        "DSC (share of equal pixels)",
+    ]
+    labels = [text.get_text() for text in learning.legends[0].get_texts()]
+    assert sorted(labels) == ["baseline, test", "baseline, train", "test", "train"]
+
+
+def test_captions_say_n_and_what_is_drawn(learning: ReportFigure):
+    assert learning.label == "Figure 15"
+    assert "n = 2 runs; thin lines are single runs, strong lines their mean." in learning.caption
+    assert "Grey: the baseline's mean over 2 runs" in learning.caption
+    assert "n = 1 run." in figure_learning(12, "Baseline", [history()], "discs").caption
+    assert "from 0.55 to 0.56 on test images" in learning.alt
+
+
+IMAGE = np.full((4, 4, 3), 100, np.uint8)
+TRUE = np.zeros((4, 4), bool)
+TRUE[:2] = True
+PROBABILITY = np.full((4, 4), 0.1, np.float32)
+PROBABILITY[1:3] = 0.9
+
+
+@pytest.fixture
+def prediction() -> ReportFigure:
+    scores = pd.Series({"dsc": 0.5, "dice": 0.5})
+    return figure_prediction(13, "best", "image_07", IMAGE, TRUE, PROBABILITY, scores, n_images=60, n_seeds=3)
+
+
+def test_prediction_shows_input_truth_probability_and_overlay(prediction: ReportFigure):
+    panels = [ax for ax in prediction.axes if ax.images]
+    assert [ax.get_title(loc="left") for ax in panels[:4]] == ["Input", "Truth", "Probability", "Overlay"]
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), IMAGE)
+    np.testing.assert_array_equal(panels[1].images[0].get_array(), TRUE)
+    np.testing.assert_array_equal(panels[2].images[0].get_array(), PROBABILITY)
+    assert panels[2].images[0].get_clim() == (0, 1)
+
+
+def test_overlay_tells_hits_misses_and_false_alarms_apart(prediction: ReportFigure):
+    overlay = prediction.axes[3].images[0].get_array()
+    for row, kind in enumerate(("miss", "hit", "false alarm")):
+        np.testing.assert_allclose(overlay[row, 0], 0.5 * np.array(to_rgb(OVERLAY[kind])) + 0.5 * 100 / 255)
+    np.testing.assert_allclose(overlay[3, 0], 100 / 255)
+    assert [text.get_text() for text in prediction.axes[3].get_legend().get_texts()] == list(OVERLAY)
+
+
+def test_overlay_colours_differ_in_lightness_for_readers_without_colour():
+    grey = sorted(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)) for colour in OVERLAY.values())
+    assert np.diff(grey).min() > 0.15
+
+
+def test_prediction_caption_and_alt_give_scores_and_selection(prediction: ReportFigure):
+    assert "The best of 60 test images by DSC, image_07, chosen by its mean over 3 runs" in prediction.caption
+    assert "DSC 0.500, Dice 0.500" in prediction.caption
+    assert "25% of pixels are hits, 25% misses and 25% false alarms" in prediction.alt
+
+
+def test_summary_draws_every_run_and_the_means():
+    index = pd.MultiIndex.from_product(
+        [["baseline", "mine"], [0, 1], ["train", "test"]], names=["variant", "seed", "split"]
+    )
+    scores = pd.DataFrame({"dsc": np.arange(8) / 10, "dice": np.arange(8) / 20}, index=index)
+    figure = figure_summary(scores, {"baseline": "Baseline", "mine": "My variant"}, "discs")
+    dsc = figure.axes[0]
+    dots = [line.get_xdata().tolist() for line in dsc.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(dots, [[0.0, 0.2], [0.1, 0.3], [0.4, 0.6], [0.5, 0.7]])
+    assert [label.get_text() for label in dsc.get_yticklabels()] == ["Baseline", "My variant"]
+    assert "My variant 0.600 and 0.300" in figure.alt
+
+
+def test_rendering_the_same_figure_twice_gives_the_same_bytes(learning: ReportFigure, prediction: ReportFigure):
+    for figure in (learning, prediction):
+        assert figure.render("svg") == figure.render("svg")
+        assert b"<dc:date>" not in figure.render("svg")
+    again = figure_learning(15, "Noise", [history(0.0), history(0.1)], "discs", baseline=[history(0.2), history(0.4)])
+    assert again.render("svg") == learning.render("svg")
+
+
+def test_notebook_output_carries_caption_alt_svg_and_png(prediction: ReportFigure):
+    data, metadata = prediction._repr_mimebundle_()
+    assert '<figure id="figure-13"' in data["text/html"]
+    assert f'alt="{prediction.alt}"' in data["text/html"]
+    assert "<strong>Figure 13.</strong>" in data["text/html"]
+    assert "<text" in data["image/svg+xml"]  # text stays text
+    assert metadata == {"report_figure": {"number": 13, "alt": prediction.alt}}
+    picture = Image.open(io.BytesIO(prediction.render("png")))
+    assert picture.width > 1000
+
+
+def test_names_from_files_are_escaped_in_html():
+    figure = figure_learning(12, "Baseline", [history()], '<img src=x onerror="alert(1)">')
+    assert "<img src=x" not in figure.to_html()
+    assert "&lt;img src=x" in figure.to_html()

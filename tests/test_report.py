@@ -1,0 +1,312 @@
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import torch
+from conftest import discs, write_dataset
+from nbformat.v4 import new_code_cell, new_notebook
+
+from lib import report
+from lib.data import ROOT, Dataset, UserError
+from lib.experiments import STORE
+from lib.report import (
+    NOTEBOOKS,
+    NotebookError,
+    Parameters,
+    execute_notebook,
+    incomplete_cell,
+    main,
+    parse_parameters,
+    publish,
+    report_name,
+)
+
+
+@pytest.fixture(autouse=True)
+def reports(tmp_path_factory, monkeypatch) -> Path:
+    """Reports go to a folder of the test's own, and what is trained for it is forgotten."""
+    folder = tmp_path_factory.mktemp("reports")
+    monkeypatch.setattr(report, "REPORTS", folder)
+    before = set(STORE.glob("*"))
+    yield folder
+    for path in set(STORE.glob("*")) - before:
+        path.unlink()
+
+
+def write_notebook(path: Path, *sources: str) -> Path:
+    cells = [new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+QUICK = ("SEEDS=1", "EPOCHS=1", "LEARNING_RATE=0.01")
+PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nworkers = 1'
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("SEED=5", "SEED: unknown parameter; did you mean SEEDS?"),
+        ("seeds=5", "seeds: unknown parameter; did you mean SEEDS?"),
+        ("XYZ=1", "XYZ: unknown parameter; known: DATASET, SEEDS, EPOCHS, LEARNING_RATE, WORKERS, NAME"),
+        ("SEEDS=three", "SEEDS: expected a whole number, found 'three'"),
+        ("SEEDS=1.5", "SEEDS: expected a whole number, found '1.5'"),
+        ("SEEDS=", "SEEDS: expected a whole number, found ''"),
+        ("SEEDS=0", "SEEDS: expected a value from 1 to 1000, found 0"),
+        ("EPOCHS=-1", "EPOCHS: expected a value from 1 to 10000, found -1"),
+        ("WORKERS=0", "WORKERS: expected a value from 1 to 1024, found 0"),
+        ("LEARNING_RATE=nan", "LEARNING_RATE: expected a value from 1e-08 to 1, found nan"),
+        ("LEARNING_RATE=fast", "LEARNING_RATE: expected a number, found 'fast'"),
+        ("DATASET=/no/such/folder", "DATASET=/no/such/folder: expected 'synthetic' or a folder"),
+    ],
+)
+def test_bad_parameter_ends_with_exit_code_2_and_one_line(argument, message, capsys, reports):
+    assert main([argument]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+    assert list(reports.iterdir()) == []
+
+
+def test_parameters_are_read_with_their_types():
+    parameters = parse_parameters(["DATASET=a b=c", "SEEDS=2", "LEARNING_RATE=1e-4"])
+    assert (parameters.dataset, parameters.seeds, parameters.learning_rate) == ("a b=c", 2, 1e-4)
+    assert parameters.epochs == Parameters().epochs == 60
+
+
+@pytest.mark.parametrize("name", ["synthetic", "reference", "x-study", "x.failed", "../x", "a/b", ".x", "x" * 101])
+def test_names_that_would_hide_or_leave_the_reports_folder_are_refused(name, discs: Dataset):
+    with pytest.raises(UserError, match="expected a folder name"):
+        report_name(Parameters(dataset="some/folder", name=name), discs)
+
+
+def test_a_folder_that_is_no_report_is_not_replaced(discs: Dataset, reports: Path):
+    (reports / "discs").mkdir()
+    (reports / "discs" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="expected a report or nothing, found something else"):
+        report_name(Parameters(dataset="discs"), discs)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sead": 3}, r"expected the parameters seed, rate, found sead"),
+        ({"seed": "3"}, r"seed: expected int, found str"),
+    ],
+)
+def test_papermills_silent_injections_are_refused(values, message, tmp_path: Path):
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1\nrate = 0.5", "seed")
+    with pytest.raises(NotebookError, match=message):
+        execute_notebook(notebook, tmp_path / "out.ipynb", values, timeout=60)
+
+
+def test_executed_notebook_tells_neither_time_nor_folder_and_has_steady_ids(tmp_path: Path):
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "seed")
+    texts = []
+    for name in ("first.ipynb", "second.ipynb"):
+        executed = execute_notebook(notebook, tmp_path / name, {"seed": 3}, timeout=60)
+        assert executed.cells[-1].outputs[0].data["text/plain"] == "3"
+        texts.append((tmp_path / name).read_text())
+    assert texts[0] == texts[1]
+    assert str(tmp_path) not in texts[0]
+
+
+FAILURES = {
+    "exception": ("1 / 0", "ZeroDivisionError: division by zero", 60),
+    "killed kernel": ("import os; os.kill(os.getpid(), 9)", "DeadKernelError: Kernel died", 60),
+    "timeout": ("import time; time.sleep(60)", "CellTimeoutError: A cell timed out", 3),
+    "exit": ("import sys; sys.exit()", "ended before its last cell", 60),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("more", [(), ("2 + 2",)], ids=["last", "in the middle"])
+def test_a_notebook_that_does_not_end_is_named_with_cell_and_cause(failure, more, tmp_path: Path):
+    source, cause, timeout = FAILURES[failure]
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "1 + 1", source, *more)
+    with pytest.raises(NotebookError) as caught:
+        execute_notebook(notebook, tmp_path / "out.ipynb", {"seed": 3}, timeout=timeout)
+    assert str(caught.value).startswith(f"n.ipynb, cell 3 ({source}): {cause}")
+    assert incomplete_cell(nbformat.read(tmp_path / "out.ipynb", as_version=4)) == f"cell 3 ({source})"
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory) -> tuple[Path, Path]:
+    """The tiny dataset's folder and its report of one epoch, which takes half a minute to make."""
+    folder = write_dataset(discs.__wrapped__(), tmp_path_factory.mktemp("made_once") / "discs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "REPORTS", folder.parent / "reports")
+        assert main([f"DATASET={folder}", *QUICK]) == 0
+    return folder, folder.parent / "reports" / "discs"
+
+
+@pytest.fixture
+def finished(made_once, reports: Path) -> Path:
+    """A copy of that report, among the test's own."""
+    return Path(shutil.copytree(made_once[1], reports / "discs"))
+
+
+@pytest.fixture
+def folder(made_once) -> Path:
+    return made_once[0]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class References(HTMLParser):
+    """Collects what a page would load, and its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [
+            value for name, value in attrs if name in ("src", "srcset", "data", "poster", "action") or
+            (name == "href" and tag != "a")
+        ]  # fmt: skip
+
+
+def without_times(results: dict) -> dict:
+    for key in ("started", "seconds", "git_commit", "git_dirty"):
+        results["provenance"].pop(key)
+    return results
+
+
+def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, folder: Path):
+    figures = {f"figures/figure-{n}.{kind}" for n in range(12, 18) for kind in ("png", "svg")}
+    models = {f"models/{variant}-seed-0.pt" for variant in ("baseline", "noise", "dropout", "l2")}
+    notebooks = {f"notebooks/{path.name}" for path in NOTEBOOKS}
+    first = tree(finished)
+    expected = {"report.html", "results.json", "figures/summary.png", "figures/summary.svg"}
+    assert set(first) == expected | figures | models | notebooks
+
+    results = json.loads(first["results.json"])
+    assert set(results) == {
+        "schema_version", "provenance", "parameters", "dataset", "variants", "images", "claims", "side",
+    }  # fmt: skip
+    assert results["dataset"]["n_train"] == 10
+    assert results["dataset"]["foreground_fraction"]["test"] == pytest.approx(discs.__wrapped__().test.masks.mean())
+    assert results["variants"]["dropout"]["config"]["epochs"] == 2
+    run = results["variants"]["l2"]["runs"][0]
+    assert set(run) == {"seed", "seconds", "history", "train", "test"}
+    assert set(run["test"]) == {"loss", "dsc", "dice", "iou"}
+    assert results["images"]["best"]["dsc"] >= results["images"]["worst"]["dsc"]
+    everything = b"".join(first.values())
+    for private in (str(folder.parent), str(ROOT)):
+        assert private.encode() not in everything
+
+    page = References()
+    html = first["report.html"].decode()
+    page.feed(html)
+    assert "script" not in page.tags
+    assert page.loads
+    assert all(load.startswith("data:") for load in page.loads)
+    assert not re.search(r"@import|url\((?!['\"]?data:)", html)
+    assert [html.count(f'id="figure-{n}"') for n in range(12, 18)] == [1] * 6
+    assert "Traceback (most recent" not in html
+    assert "<math" in html
+
+    weights = torch.load(finished / "models" / "dropout-seed-0.pt", weights_only=True)
+    assert sum(tensor.numel() for tensor in weights.values()) == 8499
+
+    assert main([f"DATASET={folder}", *QUICK]) == 0
+    second = tree(finished)
+    assert without_times(json.loads(second["results.json"])) == without_times(results)
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed <= {"results.json", "report.html"}  # they tell when they were made
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_after_a_failure_the_old_report_is_untouched_however_often(
+    failure, finished: Path, folder: Path, reports: Path, tmp_path: Path, monkeypatch, capsys
+):
+    source, cause, timeout = FAILURES[failure]
+    before = tree(finished)
+    failing = write_notebook(tmp_path / "failing.ipynb", PARAMETERS_CELL, source)
+    monkeypatch.setattr(report, "NOTEBOOKS", (failing,))
+    monkeypatch.setattr(report, "CELL_TIMEOUT", timeout)
+    for _ in range(2):
+        capsys.readouterr()
+        assert main([f"DATASET={folder}", *QUICK]) == 1
+        error = capsys.readouterr().err
+        assert f"failed: failing.ipynb, cell 2 ({source}): {cause}" in error
+        assert tree(finished) == before
+        assert {path.name for path in reports.iterdir()} == {"discs", "discs.failed"}
+        assert (reports / "discs.failed" / "notebooks" / "failing.ipynb").exists()
+
+
+def test_a_missing_figure_is_a_failure(folder: Path, tmp_path: Path, monkeypatch, capsys, reports: Path):
+    monkeypatch.setattr(report, "NOTEBOOKS", (write_notebook(tmp_path / "empty.ipynb", PARAMETERS_CELL),))
+    assert main([f"DATASET={folder}", *QUICK]) == 1
+    assert "figures: expected [12, 13, 14, 15, 16, 17] with alt texts, found []" in capsys.readouterr().err
+    assert not (reports / "discs").exists()
+
+
+def test_publishing_restores_the_old_report_if_the_new_one_cannot_be_moved(tmp_path: Path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.json").write_text("{}")
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "missing", tmp_path / "old")
+    assert tree(tmp_path / "old") == {"results.json": b"{}"}
+
+
+def test_names_of_files_and_datasets_are_shown_as_text(discs: Dataset, tmp_path: Path, reports: Path):
+    name = "<img src=x onerror=alert(1)> `$x$` *a*"
+    splits = [
+        type(split)(tuple(f"image_{i}{name}" for i in range(len(split))), split.images, split.masks)
+        for split in (discs.train, discs.test)
+    ]
+    folder = write_dataset(Dataset(name, *splits), tmp_path / name)
+    assert main([f"DATASET={folder}", *QUICK]) == 0
+    html = (reports / name / "report.html").read_text()
+    assert "<img src=x" not in html
+    assert f"<strong>{name.replace('<', '&lt;').replace('>', '&gt;')}</strong>" in html
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["data ", "notebooks:"])
+def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset, tmp_path: Path):
+    """As in a terminal: the signal reaches the whole process group, but not the kernels' sessions."""
+    folder = write_dataset(discs, tmp_path / "interrupted")
+    target = ROOT / "reports" / "interrupted"
+    target.mkdir(parents=True)
+    (target / "results.json").write_text("{}")
+    epochs = "5000" if moment == "data " else "1"
+    try:
+        process = subprocess.Popen(
+            (sys.executable, "-u", "-m", "lib.report", f"DATASET={folder}", "SEEDS=1", f"EPOCHS={epochs}"),
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        output = b""
+        while moment.encode() not in output:
+            output += os.read(process.stdout.fileno(), 65536)
+        time.sleep(6)  # into training, or into the kernels' start
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        os.killpg(process.pid, signal.SIGINT)
+        output += process.communicate(timeout=30)[0]
+        assert process.returncode == 130
+        assert b"interrupted: no report was written or replaced" in output
+        assert b"Traceback" not in output
+        assert psutil.wait_procs(children, timeout=10)[1] == []
+        assert tree(target) == {"results.json": b"{}"}
+        assert [path.name for path in target.parent.glob(".interrupted*")] == []
+    finally:
+        shutil.rmtree(target)
