@@ -9,6 +9,7 @@ from lib import DSC
 from lib.data import Dataset
 from lib.metrics import confusion
 from lib.training import (
+    SeededDropout,
     TrainingConfig,
     as_tensors,
     build_network,
@@ -111,6 +112,29 @@ def test_noise_is_fresh_on_every_batch_of_the_stated_size_and_absent_from_evalua
     assert torch.equal(torch.cat(seen[2:]), images)
 
 
+def test_dropout_zeroes_half_and_doubles_the_rest_afresh_at_every_step():
+    layer = SeededDropout(0.5, torch.Generator().manual_seed(1))
+    ones = torch.ones(8, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+    first, second = layer(ones), layer(ones)
+    assert set(first.unique().tolist()) == {0.0, 2.0}
+    for drawn in (first, second):
+        assert drawn.mean().item() == pytest.approx(1, abs=0.02)  # four standard errors
+        per_channel, per_image = drawn.mean(dim=(0, 2, 3)), drawn.mean(dim=(1, 2, 3))
+        assert (per_channel - 1).abs().max() < 0.06
+        assert (per_image - 1).abs().max() < 0.06
+    assert (first == second).double().mean().item() == pytest.approx(0.5, abs=0.01)
+    neighbours = (first[..., 1:] == first[..., :-1]).double().mean().item()
+    assert neighbours == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(layer.eval()(ones), ones)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.9])
+def test_dropout_drops_with_its_probability_and_keeps_the_mean(p):
+    drawn = SeededDropout(p, torch.Generator().manual_seed(1))(torch.ones(3, 5, 64, 63))
+    assert (drawn == 0).double().mean().item() == pytest.approx(p, abs=0.01)
+    assert drawn.max().item() == pytest.approx(1 / (1 - p))
+
+
 def test_penalty_is_the_sum_of_squares_of_weights_and_biases():
     network = build_network(CONFIG)
     assert l2_penalty(network).item() == pytest.approx(float((weights(network).double() ** 2).sum()), rel=1e-5)
@@ -158,11 +182,11 @@ def test_scoring_follows_evaluate_every_and_always_the_last_epoch(discs: Dataset
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs: expected at least 1, found 0"),
-        ({"l2": -1.0}, "l2: expected 0 or more, found -1.0"),
-        ({"noise_std": float("nan")}, "noise_std: expected 0 or more, found nan"),
-        ({"learning_rate": 0.0}, "learning_rate: expected more than 0, found 0.0"),
-        ({"network": "deep"}, "network: expected one of shallower_CNN_segment, dropout_CNN_segment, found 'deep'"),
+        ({"epochs": 0}, "epochs\n  Input should be greater than 0"),
+        ({"l2": -1.0}, "l2\n  Input should be greater than or equal to 0"),
+        ({"noise_std": float("nan")}, "noise_std\n  Input should be greater than or equal to 0"),
+        ({"learning_rate": 0.0}, "learning_rate\n  Input should be greater than 0"),
+        ({"network": "deep"}, "network\n  Input should be 'shallower_CNN_segment' or 'dropout_CNN_segment'"),
     ],
 )
 def test_configuration_refuses_values_out_of_range(change, message):
