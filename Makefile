@@ -19,9 +19,11 @@ endif
 ifdef PYTHON
 PY := $(PYTHON)
 READY :=
+TESTS_READY :=
 else
 PY := .venv/bin/python
 READY := .venv/.ready
+TESTS_READY := .venv/.ready-for-tests
 endif
 
 quote = '$(subst ','\'',$1)'
@@ -39,22 +41,22 @@ report: $(READY) ## train what is missing and write reports/<name>/report.html
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks
 
-test: $(READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
+test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
 	$(PY) -m pytest -m "not slow"
 	$(PY) -m pytest --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
 
-test-slow: $(READY) ## the tests that take long
+test-slow: $(TESTS_READY) ## the tests that take long
 	$(PY) -m pytest -m slow
 
-lint: $(READY) ## style and types
+lint: $(TESTS_READY) ## style and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-notebooks: $(READY) ## execute the notebooks and store the outputs that are the same on every machine
+notebooks: $(TESTS_READY) ## execute the notebooks and store the outputs that are the same on every machine
 	$(PY) tests/store_outputs.py notebooks/*.ipynb
 
-lock: $(READY) ## resolve requirements.lock anew from pyproject.toml
+lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m piptools compile -q --upgrade --extra dev --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
 	sed -i.bak -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^#/d' -e '/^$$/d' requirements.lock && rm requirements.lock.bak
@@ -63,10 +65,16 @@ clean: ## delete the reports and the stored runs
 	find reports -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -r {} +
 	rm -rf data/runs
 
+# The lock constrains what is installed: the report's packages first, the tools for tests when they are wanted.
+INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
+
 .venv/.ready: requirements.lock pyproject.toml
-	@python3 -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"error: expected Python 3.11 or newer as python3, found {v[0]}.{v[1]}")'
+	@python3 -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit(f"error: expected Python 3.11 or newer as python3, found {v[0]}.{v[1]}")'
 	@echo "setting up .venv, once; this takes a few minutes"
 	python3 -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(INSTALL) .
+	@touch $@
+
+.venv/.ready-for-tests: .venv/.ready
+	$(INSTALL) '.[dev]'
 	@touch $@

@@ -21,6 +21,10 @@ class UserError(ValueError):
     """A mistake in what the user gave: one line with the file or parameter, what was expected, what was found."""
 
 
+class FailedRun(RuntimeError):  # noqa: N818 - a report or a training that did not end well, not a mistake
+    """A computation that did not run to its end: which one, where, and why."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Images with their masks, in the order of their names.
@@ -59,6 +63,11 @@ class Dataset:
     test: Split
 
     @property
+    def splits(self) -> dict[str, Split]:
+        """Both splits by name."""
+        return {"train": self.train, "test": self.test}
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width, in pixels."""
         height, width = self.train.masks.shape[1:]
@@ -76,7 +85,7 @@ class Dataset:
                     "per image, from": f"{split.masks.mean(axis=(1, 2)).min():.2f}",
                     "to": f"{split.masks.mean(axis=(1, 2)).max():.2f}",
                 }
-                for name, split in (("training", self.train), ("test", self.test))
+                for name, split in self.splits.items()
             }
         ).T
 
@@ -84,7 +93,7 @@ class Dataset:
     def sha256(self) -> str:
         """Hash of names, images and masks: two datasets with one hash train the same networks."""
         digest = hashlib.sha256()
-        for split in (self.train, self.test):
+        for split in self.splits.values():
             digest.update(repr((split.names, split.images.shape)).encode())
             digest.update(np.ascontiguousarray(split.images).tobytes())
             digest.update(np.packbits(split.masks).tobytes())

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lib.data import ROOT, Dataset, Split
+from lib.data import ROOT, Dataset, FailedRun, Split
 from lib.training import History, TrainingConfig, as_tensors, build_network, evaluate, predict, train
 
 STORE = ROOT / "data" / "runs"
@@ -74,7 +74,7 @@ class Run:
         return predict(self.network(), images[index : index + 1])[0].numpy()
 
 
-class TrainingError(RuntimeError):
+class TrainingError(FailedRun):
     """At least one run could not be finished; those that could are in the store."""
 
 
@@ -232,7 +232,7 @@ def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.Data
         (variant, run.config.seed, name): run.scores(split)
         for variant, of_variant in runs.items()
         for run in of_variant
-        for name, split in (("train", dataset.train), ("test", dataset.test))
+        for name, split in dataset.splits.items()
     }
     return pd.concat(scores, names=["variant", "seed", "split", "image"])
 

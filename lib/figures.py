@@ -53,9 +53,8 @@ class ReportFigure(Figure):
 
     def to_html(self) -> str:
         """Returns the figure as an HTML figure element that needs no other file."""
-        identifier = self.label.lower().replace(" ", "-")
         return (
-            f'<figure id="{identifier}" class="report-figure">'
+            f'<figure id="figure-{self.report_number or "summary"}" class="report-figure">'
             f'<img alt="{html.escape(self.alt)}" '
             f'src="data:image/svg+xml;base64,{base64.b64encode(self.render("svg")).decode()}">'
             f"<figcaption><strong>{self.label}.</strong> {html.escape(self.caption)}</figcaption></figure>"

@@ -56,7 +56,7 @@ class PageExporter(HTMLExporter):
         for notebook in notebooks:
             cells = [cell for cell in deepcopy(notebook.cells) if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))]
             title = cells[0].source.splitlines()[0].removeprefix("## ")
-            cells[0].metadata["section"] = "section-" + re.sub(r"[^0-9a-z]+", "-", title.split()[0].lower())
+            cells[0].metadata["section"] = "section-" + re.sub(r"[^0-9a-z]+", "-", title.lower()).strip("-")
             sections.append({"id": cells[0].metadata["section"], "title": title})
             page.cells += cells
         light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("default", "github-dark"))

@@ -1,5 +1,6 @@
 """What several tests share: a tiny dataset of discs, as arrays and as files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,11 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from lib import report
 from lib.data import Dataset, Split
+from lib.experiments import STORE
+
+QUICK = ("SEEDS=1", "EPOCHS=1", "LEARNING_RATE=0.01")  # of a report in half a minute
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the machine's speed is no test result
 settings.load_profile("project")
@@ -23,7 +28,7 @@ def draw_discs(count: int, seed: int, size: int = 16) -> Split:
     return Split(tuple(f"image_{i:02d}" for i in range(count)), images.astype(np.uint8), masks)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def discs() -> Dataset:
     return Dataset("discs", draw_discs(10, seed=1), draw_discs(6, seed=2))
 
@@ -40,3 +45,22 @@ def write_dataset(dataset: Dataset, folder: Path) -> Path:
 @pytest.fixture
 def folder(discs: Dataset, tmp_path: Path) -> Path:
     return write_dataset(discs, tmp_path / "discs")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forget_runs() -> Iterator[None]:
+    """Removes what the tests' reports trained: kernels know of no other store than the real one."""
+    before = set(STORE.glob("*"))
+    yield
+    for path in set(STORE.glob("*")) - before:
+        path.unlink()
+
+
+@pytest.fixture(scope="session")
+def made_once(discs: Dataset, tmp_path_factory) -> Path:
+    """The report of the discs, made by real kernels once in a session."""
+    folder = write_dataset(discs, tmp_path_factory.mktemp("made_once") / "discs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "REPORTS", folder.parent / "reports")
+        assert report.main([f"DATASET={folder}", *QUICK]) == 0
+    return folder.parent / "reports" / "discs"

@@ -10,7 +10,8 @@ import nbformat
 import pytest
 
 from lib.data import ROOT
-from lib.report import NOTEBOOKS, Parameters, check_injection, notebook_parameters
+from lib.notebooks import NOTEBOOKS, check_injection, notebook_parameters
+from lib.report import Parameters
 
 READ = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
 IGNORED = "nbval-ignore-output"
@@ -68,9 +69,11 @@ def test_notebooks_define_nothing_and_keep_their_cells_short(stem):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_parameters_are_those_that_make_report_gives(path):
     defaults = notebook_parameters(path)
-    expected = {name: type(value) for name, value in vars(Parameters()).items() if name != "name"}
-    assert {name: type(value) for name, value in defaults.items()} == expected
-    check_injection(path, {name: value for name, value in vars(Parameters()).items() if name != "name"})
+    values = Parameters().of_notebooks()
+    assert {name: type(value) for name, value in defaults.items()} == {
+        name: type(value) for name, value in values.items()
+    }
+    check_injection(path, values)
 
 
 @pytest.mark.parametrize("stem", READ)

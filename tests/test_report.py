@@ -13,34 +13,21 @@ import nbformat
 import psutil
 import pytest
 import torch
-from conftest import discs, write_dataset
+from conftest import QUICK, write_dataset
 from nbformat.v4 import new_code_cell, new_notebook
 
-from lib import report
+from lib import notebooks, report
 from lib.data import ROOT, Dataset, UserError
-from lib.experiments import STORE
-from lib.report import (
-    NOTEBOOKS,
-    NotebookError,
-    Parameters,
-    execute_notebook,
-    incomplete_cell,
-    main,
-    parse_parameters,
-    publish,
-    report_name,
-)
+from lib.notebooks import NOTEBOOKS, NotebookError, check_injection, execute_notebook, incomplete_cell
+from lib.report import Parameters, main, parse_parameters, publish, report_name
 
 
 @pytest.fixture(autouse=True)
 def reports(tmp_path_factory, monkeypatch) -> Path:
-    """Reports go to a folder of the test's own, and what is trained for it is forgotten."""
+    """Reports go to a folder of the test's own."""
     folder = tmp_path_factory.mktemp("reports")
     monkeypatch.setattr(report, "REPORTS", folder)
-    before = set(STORE.glob("*"))
-    yield folder
-    for path in set(STORE.glob("*")) - before:
-        path.unlink()
+    return folder
 
 
 def write_notebook(path: Path, *sources: str) -> Path:
@@ -51,7 +38,6 @@ def write_notebook(path: Path, *sources: str) -> Path:
     return path
 
 
-QUICK = ("SEEDS=1", "EPOCHS=1", "LEARNING_RATE=0.01")
 PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nworkers = 1'
 
 
@@ -61,14 +47,14 @@ PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nw
         ("SEED=5", "SEED: unknown parameter; did you mean SEEDS?"),
         ("seeds=5", "seeds: unknown parameter; did you mean SEEDS?"),
         ("XYZ=1", "XYZ: unknown parameter; known: DATASET, SEEDS, EPOCHS, LEARNING_RATE, WORKERS, NAME"),
-        ("SEEDS=three", "SEEDS: expected a whole number, found 'three'"),
-        ("SEEDS=1.5", "SEEDS: expected a whole number, found '1.5'"),
-        ("SEEDS=", "SEEDS: expected a whole number, found ''"),
-        ("SEEDS=0", "SEEDS: expected a value from 1 to 1000, found 0"),
-        ("EPOCHS=-1", "EPOCHS: expected a value from 1 to 10000, found -1"),
-        ("WORKERS=0", "WORKERS: expected a value from 1 to 1024, found 0"),
-        ("LEARNING_RATE=nan", "LEARNING_RATE: expected a value from 1e-08 to 1, found nan"),
-        ("LEARNING_RATE=fast", "LEARNING_RATE: expected a number, found 'fast'"),
+        ("SEEDS=three", "SEEDS: expected a valid integer, found 'three'"),
+        ("SEEDS=1.5", "SEEDS: expected a valid integer, found '1.5'"),
+        ("SEEDS=", "SEEDS: expected a valid integer, found ''"),
+        ("SEEDS=0", "SEEDS: expected greater than or equal to 1, found '0'"),
+        ("EPOCHS=-1", "EPOCHS: expected greater than or equal to 1, found '-1'"),
+        ("WORKERS=0", "WORKERS: expected greater than or equal to 1, found '0'"),
+        ("LEARNING_RATE=nan", "LEARNING_RATE: expected less than or equal to 1, found 'nan'"),
+        ("LEARNING_RATE=fast", "LEARNING_RATE: expected a valid number, found 'fast'"),
         ("DATASET=/no/such/folder", "DATASET=/no/such/folder: expected 'synthetic' or a folder"),
     ],
 )
@@ -109,7 +95,7 @@ def test_a_folder_that_is_no_report_is_not_replaced(discs: Dataset, reports: Pat
 def test_papermills_silent_injections_are_refused(values, message, tmp_path: Path):
     notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1\nrate = 0.5", "seed")
     with pytest.raises(NotebookError, match=message):
-        execute_notebook(notebook, tmp_path / "out.ipynb", values, timeout=60)
+        check_injection(notebook, values)
 
 
 def test_executed_notebook_tells_neither_time_nor_folder_and_has_steady_ids(tmp_path: Path):
@@ -142,25 +128,10 @@ def test_a_notebook_that_does_not_end_is_named_with_cell_and_cause(failure, more
     assert incomplete_cell(nbformat.read(tmp_path / "out.ipynb", as_version=4)) == f"cell 3 ({source})"
 
 
-@pytest.fixture(scope="module")
-def made_once(tmp_path_factory) -> tuple[Path, Path]:
-    """The tiny dataset's folder and its report of one epoch, which takes half a minute to make."""
-    folder = write_dataset(discs.__wrapped__(), tmp_path_factory.mktemp("made_once") / "discs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "REPORTS", folder.parent / "reports")
-        assert main([f"DATASET={folder}", *QUICK]) == 0
-    return folder, folder.parent / "reports" / "discs"
-
-
 @pytest.fixture
 def finished(made_once, reports: Path) -> Path:
     """A copy of that report, among the test's own."""
-    return Path(shutil.copytree(made_once[1], reports / "discs"))
-
-
-@pytest.fixture
-def folder(made_once) -> Path:
-    return made_once[0]
+    return Path(shutil.copytree(made_once, reports / "discs"))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -189,20 +160,20 @@ def without_times(results: dict) -> dict:
     return results
 
 
-def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, folder: Path):
+def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, discs: Dataset, folder: Path):
     figures = {f"figures/figure-{n}.{kind}" for n in range(12, 18) for kind in ("png", "svg")}
     models = {f"models/{variant}-seed-0.pt" for variant in ("baseline", "noise", "dropout", "l2")}
-    notebooks = {f"notebooks/{path.name}" for path in NOTEBOOKS}
+    executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
     first = tree(finished)
     expected = {"report.html", "results.json", "figures/summary.png", "figures/summary.svg"}
-    assert set(first) == expected | figures | models | notebooks
+    assert set(first) == expected | figures | models | executed
 
     results = json.loads(first["results.json"])
     assert set(results) == {
         "schema_version", "provenance", "parameters", "dataset", "variants", "images", "claims", "side",
     }  # fmt: skip
     assert results["dataset"]["n_train"] == 10
-    assert results["dataset"]["foreground_fraction"]["test"] == pytest.approx(discs.__wrapped__().test.masks.mean())
+    assert results["dataset"]["foreground_fraction"]["test"] == pytest.approx(discs.test.masks.mean())
     assert results["variants"]["dropout"]["config"]["epochs"] == 2
     run = results["variants"]["l2"]["runs"][0]
     assert set(run) == {"seed", "seconds", "history", "train", "test"}
@@ -240,8 +211,8 @@ def test_after_a_failure_the_old_report_is_untouched_however_often(
     source, cause, timeout = FAILURES[failure]
     before = tree(finished)
     failing = write_notebook(tmp_path / "failing.ipynb", PARAMETERS_CELL, source)
-    monkeypatch.setattr(report, "NOTEBOOKS", (failing,))
-    monkeypatch.setattr(report, "CELL_TIMEOUT", timeout)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", (failing,))
+    monkeypatch.setattr(notebooks, "CELL_TIMEOUT", timeout)
     for _ in range(2):
         capsys.readouterr()
         assert main([f"DATASET={folder}", *QUICK]) == 1
@@ -253,7 +224,7 @@ def test_after_a_failure_the_old_report_is_untouched_however_often(
 
 
 def test_a_missing_figure_is_a_failure(folder: Path, tmp_path: Path, monkeypatch, capsys, reports: Path):
-    monkeypatch.setattr(report, "NOTEBOOKS", (write_notebook(tmp_path / "empty.ipynb", PARAMETERS_CELL),))
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", (write_notebook(tmp_path / "empty.ipynb", PARAMETERS_CELL),))
     assert main([f"DATASET={folder}", *QUICK]) == 1
     assert "figures: expected [12, 13, 14, 15, 16, 17] with alt texts, found []" in capsys.readouterr().err
     assert not (reports / "discs").exists()
@@ -281,14 +252,14 @@ def test_names_of_files_and_datasets_are_shown_as_text(discs: Dataset, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["data ", "notebooks:"])
+@pytest.mark.parametrize("moment", ["data:", "notebooks:"])
 def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset, tmp_path: Path):
     """As in a terminal: the signal reaches the whole process group, but not the kernels' sessions."""
     folder = write_dataset(discs, tmp_path / "interrupted")
     target = ROOT / "reports" / "interrupted"
     target.mkdir(parents=True)
     (target / "results.json").write_text("{}")
-    epochs = "5000" if moment == "data " else "1"
+    epochs = "5000" if moment == "data:" else "1"
     try:
         process = subprocess.Popen(
             (sys.executable, "-u", "-m", "lib.report", f"DATASET={folder}", "SEEDS=1", f"EPOCHS={epochs}"),
