@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from lib.synthetic import draw_dataset
 
@@ -74,20 +74,19 @@ class Dataset:
         return int(height), int(width)
 
     def summary(self) -> pd.DataFrame:
-        """Returns a table of both splits: number and size of the images, and the share of foreground."""
+        """Returns a table of both splits: number and size of images, and the share of foreground from least to most."""
         height, width = self.image_size
-        return pd.DataFrame(
-            {
-                name: {
-                    "images": len(split),
-                    "size": f"{width}x{height}",
-                    "foreground": f"{split.foreground_fraction:.2f}",
-                    "per image, from": f"{split.masks.mean(axis=(1, 2)).min():.2f}",
-                    "to": f"{split.masks.mean(axis=(1, 2)).max():.2f}",
-                }
-                for name, split in self.splits.items()
+        rows = {}
+        for name, split in self.splits.items():
+            low, mean, high = (f"{f(split.masks.mean(axis=(1, 2))):.2f}" for f in (np.min, np.mean, np.max))
+            rows[name] = {
+                "images": len(split),
+                "size": f"{width}x{height}",
+                "foreground": mean,
+                "from": low,
+                "to": high,
             }
-        ).T
+        return pd.DataFrame(rows).T
 
     @cached_property
     def sha256(self) -> str:
@@ -113,8 +112,8 @@ def load_dataset(source: str) -> Dataset:
     """
     if source == SYNTHETIC:
         train, test = (
-            Split(_numbered(len(drawn.images)), drawn.images, drawn.masks, tuple(drawn.patients))
-            for drawn in draw_dataset()
+            Split(tuple(f"image_{i:02d}" for i, _ in enumerate(images, start=1)), images, masks, tuple(patients))
+            for images, masks, patients in draw_dataset()
         )
         return Dataset(SYNTHETIC, train, test)
     folder = ROOT / Path(source).expanduser()
@@ -127,10 +126,6 @@ def load_dataset(source: str) -> Dataset:
             f"found {_size(test.masks[0])}"
         )
     return Dataset(folder.resolve().name, train, test)
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"image_{number:02d}" for number in range(1, count + 1))
 
 
 def _size(pixels: np.ndarray) -> str:
@@ -152,7 +147,7 @@ def _read_split(folder: Path) -> Split:
     for number in sorted(labels.keys() - images.keys()):
         raise UserError(f"{labels[number]}: expected an image image_{number}.png beside it, found none")
 
-    pairs = {number: (_read_image(images[number]), _read_mask(labels[number])) for number in images}
+    pairs = {number: (_read_pixels(images[number], "RGB"), _read_mask(labels[number])) for number in images}
     first = next(iter(pairs.values()))[0]
     for number, (image, mask) in pairs.items():
         if mask.shape != image.shape[:2]:
@@ -177,13 +172,11 @@ def _read_pixels(path: Path, mode: str | None) -> np.ndarray:
             return np.asarray(image.convert(mode) if mode else image)
     except UserError:
         raise
-    # What Pillow raises for damaged files, by format and by damage.
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: expected a readable image, found no format that Pillow knows") from error
+    # What else Pillow raises for damaged files, by format and by damage.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: expected a readable image, found: {error}") from error
-
-
-def _read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    return _read_pixels(path, "RGB")
 
 
 def _read_mask(path: Path) -> Bool[np.ndarray, "height width"]:

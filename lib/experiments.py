@@ -8,6 +8,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -105,19 +106,14 @@ def _load(path: Path) -> Run:
 
 def _train_and_store(config: TrainingConfig, dataset: Dataset, path: Path) -> None:
     """Trains one run in a worker process; the file appears whole or not at all."""
-    network, history = train(config, dataset.train, dataset.test, on_epoch=_report_epoch)
+    network, history = train(config, dataset.train, dataset.test, on_epoch=lambda: _finished_epochs.put(True))
     partial = path.with_suffix(f".{os.getpid()}.partial")
     torch.save({"config": asdict(config), "history": asdict(history), "weights": network.state_dict()}, partial)
     partial.replace(path)
 
 
 def trained_runs(
-    dataset: Dataset,
-    variants: Sequence[str],
-    seeds: int,
-    epochs: int,
-    learning_rate: float = 1e-3,
-    workers: int = 1,
+    dataset: Dataset, variants: Sequence[str], seeds: int, epochs: int, learning_rate: float = 1e-3, workers: int = 1
 ) -> dict[str, list[Run]]:
     """Returns the runs of some variants, from the store where they are and trained where they are not.
 
@@ -207,9 +203,10 @@ def _worker_pool(workers: int, epochs: int) -> Iterator[tuple[ProcessPoolExecuto
 
 def _start_worker(finished: Any) -> None:
     """Runs first in each worker: ends it with its parent, and keeps the way to report epochs."""
-    global _report_epoch
-    _report_epoch = lambda: finished.put(True)  # noqa: E731
+    global _finished_epochs
+    _finished_epochs = finished
     parent = multiprocessing.parent_process()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
 
     def follow_parent() -> None:
         wait([parent.sentinel] if parent else [])
@@ -218,8 +215,7 @@ def _start_worker(finished: Any) -> None:
     threading.Thread(target=follow_parent, daemon=True).start()
 
 
-def _report_epoch() -> None:
-    """Replaced in workers by what tells the parent of a finished epoch."""
+_finished_epochs: Any = None  # in workers, the queue that tells the parent of every finished epoch
 
 
 def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -74,24 +74,18 @@ def _of_runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
 
 
-def draw_curves(
-    ax: Axes, histories: Sequence[History], split: str, metric: str, colour: str, label: str, **line: Any
-) -> None:
-    """Adds the learning curves of paired runs: every run thin, their mean strong.
+def _curves(histories: Sequence[History], split: str, metric: str) -> Float64[np.ndarray, "run epoch"]:
+    return np.array([getattr(history, split)[metric] for history in histories])
 
-    Args:
-        ax: drawn on.
-        histories: one per seed, scored at the same epochs.
-        split: "train" or "test". metric: a key of its scores.
-        colour, label, line: of the mean.
-    """
-    curves = np.array([getattr(history, split)[metric] for history in histories])
-    epochs = histories[0].epochs
+
+def draw_curves(ax: Axes, epochs: Sequence[int], curves: np.ndarray, **mean_line: Any) -> None:
+    """Adds the learning curves of paired runs (run, epoch): every run thin, their mean strong."""
     if len(curves) > 1:
-        ax.plot(epochs, curves.T, color=colour, linewidth=0.6, alpha=0.45)
-    ax.plot(epochs, curves.mean(axis=0), color=colour, label=label, **{"linewidth": 2, **line})
+        ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.45)
+    ax.plot(epochs, curves.mean(axis=0), **mean_line)
 
 
+@mpl.rc_context(STYLE)
 def figure_learning(
     number: int, label: str, histories: Sequence[History], dataset: str, baseline: Sequence[History] = ()
 ) -> ReportFigure:
@@ -103,47 +97,37 @@ def figure_learning(
         histories: the variant's, one per seed. baseline: the baseline's, if another variant is shown.
         dataset: its name, for the caption.
     """
-    runs = _of_runs(len(histories))
+    runs, epochs = _of_runs(len(histories)), histories[0].epochs
     caption = (
         f"Learning plot of {label.lower()} on {dataset}: loss and DSC of training and test images, "
         f"scored without noise or dropout, after every few epochs. n = {runs}"
         + ("; thin lines are single runs, strong lines their mean." if len(histories) > 1 else ".")
         + (f" Grey: the baseline's mean over {_of_runs(len(baseline))} with the same seeds." if baseline else "")
     )
-    last = {split: np.mean([getattr(h, split)["dsc"][-1] for h in histories]) for split in COLOURS}
-    first = {split: np.mean([getattr(h, split)["dsc"][0] for h in histories]) for split in COLOURS}
+    train, test = (_curves(histories, split, "dsc").mean(axis=0) for split in COLOURS)
     alt = (
-        f"Two line plots against epochs for {label.lower()}, loss and DSC, mean of {runs}. DSC goes from "
-        f"{first['train']:.2f} to {last['train']:.2f} on training images and from {first['test']:.2f} to "
-        f"{last['test']:.2f} on test images between epochs {histories[0].epochs[0]} and {histories[0].epochs[-1]}."
+        f"Two line plots against epochs for {label.lower()}, loss and DSC, mean of {runs}. Between epochs {epochs[0]} "
+        f"and {epochs[-1]} DSC goes from {train[0]:.2f} to {train[-1]:.2f} on training images and from {test[0]:.2f} "
+        f"to {test[-1]:.2f} on test images."
     )
-    with mpl.rc_context(STYLE):
-        figure = ReportFigure(number, caption, alt, figsize=(7.6, 3.3))
-        for ax, metric in zip(figure.subplots(1, 2), AXIS_LABELS, strict=True):
-            for split, dashes in (("train", "--"), ("test", "-")):
-                if baseline:
-                    mean = History(baseline[0].epochs)
-                    getattr(mean, split)[metric] = np.mean(
-                        [getattr(h, split)[metric] for h in baseline], axis=0
-                    ).tolist()
-                    draw_curves(
-                        ax, [mean], split, metric, BACKDROP, f"baseline, {split}", linewidth=1.2, linestyle=dashes
-                    )
-                draw_curves(ax, histories, split, metric, COLOURS[split], split, linestyle=dashes)
-            ax.set(xlabel="epoch", ylabel=AXIS_LABELS[metric])
-            ax.set_xlim(left=0)
-        handles, labels = ax.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure = ReportFigure(number, caption, alt, figsize=(7.6, 3.3))
+    for ax, metric in zip(figure.subplots(1, 2), AXIS_LABELS, strict=True):
+        for split, dashes in (("train", "--"), ("test", "-")):
+            if baseline:
+                mean = _curves(baseline, split, metric).mean(axis=0, keepdims=True)
+                behind = {"color": BACKDROP, "linewidth": 1.2, "linestyle": dashes, "label": f"baseline, {split}"}
+                draw_curves(ax, baseline[0].epochs, mean, **behind)
+            front = {"color": COLOURS[split], "linewidth": 2, "linestyle": dashes, "label": split}
+            draw_curves(ax, epochs, _curves(histories, split, metric), **front)
+        ax.set(xlabel="epoch", ylabel=AXIS_LABELS[metric])
+        ax.set_xlim(left=0)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
-def draw_overlay(
-    ax: Axes,
-    image: UInt8[np.ndarray, "height width 3"],
-    mask_true: Bool[np.ndarray, "height width"],
-    mask_pred: Bool[np.ndarray, "height width"],
-) -> None:
-    """Adds an image in grey under the colours of hits, misses and false alarms."""
+def draw_overlay(ax: Axes, image: np.ndarray, mask_true: np.ndarray, mask_pred: np.ndarray) -> None:
+    """Adds an image (height, width, 3) in grey under the colours of hits, misses and false alarms."""
     grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
     kinds = {"hit": mask_true & mask_pred, "miss": mask_true & ~mask_pred, "false alarm": ~mask_true & mask_pred}
     for kind, pixels in kinds.items():
@@ -151,6 +135,7 @@ def draw_overlay(
     ax.imshow(grey)
 
 
+@mpl.rc_context(STYLE)
 def figure_prediction(
     number: int,
     which: str,
@@ -177,29 +162,32 @@ def figure_prediction(
         f"The {which} of {n_images} test images by DSC, {name}, chosen by its mean over {_of_runs(n_seeds)}; "
         f"drawn is the first run's prediction ({numbers}). Foreground is where the probability exceeds {THRESHOLD}."
     )
+    hits, misses, alarms = (
+        pixels.mean() for pixels in (mask_true & mask_pred, mask_true & ~mask_pred, ~mask_true & mask_pred)
+    )
     alt = (
         f"Four pictures of {name}: the input; its true mask, {mask_true.mean():.0%} of the image; the predicted "
-        f"probability, from {probability.min():.2f} to {probability.max():.2f}; and an overlay in which "
-        f"{(mask_true & mask_pred).mean():.0%} of pixels are hits, {(mask_true & ~mask_pred).mean():.0%} misses and "
-        f"{(~mask_true & mask_pred).mean():.0%} false alarms. {numbers}."
+        f"probability, from {probability.min():.2f} to {probability.max():.2f}; and an overlay in which {hits:.0%} of "
+        f"pixels are hits, {misses:.0%} misses and {alarms:.0%} false alarms. {numbers}."
     )
-    with mpl.rc_context(STYLE):
-        figure = ReportFigure(number, caption, alt, figsize=(7.6, 2.35))
-        axes = figure.subplots(1, 4)
-        axes[0].imshow(image)
-        axes[1].imshow(mask_true, cmap="gray", vmin=0, vmax=1)
-        shown = axes[2].imshow(probability, cmap="viridis", vmin=0, vmax=1)
-        draw_overlay(axes[3], image, mask_true, mask_pred)
-        for ax, title in zip(axes, ("Input", "Truth", "Probability", "Overlay"), strict=True):
-            ax.set_title(title)
-            ax.set_axis_off()
-        figure.colorbar(shown, cax=axes[2].inset_axes((0, -0.09, 1, 0.05)), orientation="horizontal", ticks=(0, 0.5, 1))
-        handles = [Patch(color=colour, label=kind) for kind, colour in OVERLAY.items()]
-        axes[3].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, fontsize=7,
-                       handlelength=0.8, columnspacing=0.7, handletextpad=0.3, borderpad=0.2)  # fmt: skip
+    figure = ReportFigure(number, caption, alt, figsize=(7.6, 2.35))
+    axes = figure.subplots(1, 4)
+    axes[0].imshow(image)
+    axes[1].imshow(mask_true, cmap="gray", vmin=0, vmax=1)
+    shown = axes[2].imshow(probability, cmap="viridis", vmin=0, vmax=1)
+    draw_overlay(axes[3], image, mask_true, mask_pred)
+    for ax, title in zip(axes, ("Input", "Truth", "Probability", "Overlay"), strict=True):
+        ax.set_title(title)
+        ax.set_axis_off()
+    figure.colorbar(shown, cax=axes[2].inset_axes((0, -0.09, 1, 0.05)), orientation="horizontal", ticks=(0, 0.5, 1))
+    axes[3].legend(
+        handles=[Patch(color=colour, label=kind) for kind, colour in OVERLAY.items()], loc="upper center",
+        bbox_to_anchor=(0.5, 0), ncols=3, fontsize=7, handlelength=0.8, columnspacing=0.7, handletextpad=0.3,
+    )  # fmt: skip
     return figure
 
 
+@mpl.rc_context(STYLE)
 def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -> ReportFigure:
     """Composes final DSC and Dice of every variant: every run a dot, their mean a bar, train beside test.
 
@@ -208,30 +196,32 @@ def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -
         labels: of the variants, in the order in which they are drawn from top to bottom.
         dataset: its name, for the caption.
     """
-    seeds = scores.index.unique("seed")
-    means = scores.groupby(["variant", "split"])[["dsc", "dice"]].mean()
+    means = scores.groupby(["variant", "split"])[["dsc", "dice"]].mean().xs("test", level="split")
     caption = (
-        f"Final scores on {dataset}: dots are single runs, bars their mean, n = {_of_runs(len(seeds))} a variant. "
-        "No interval is drawn: so few runs do not give one."
+        f"Final scores on {dataset}: dots are single runs, bars their mean, n = "
+        f"{_of_runs(len(scores.index.unique('seed')))} a variant. No interval is drawn: so few runs do not give one."
     )
-    alt = "Dots of final scores. Mean test DSC and Dice: " + "; ".join(
-        f"{labels[v]} {means.loc[(v, 'test'), 'dsc']:.3f} and {means.loc[(v, 'test'), 'dice']:.3f}" for v in labels
-    )
-    with mpl.rc_context(STYLE):
-        figure = ReportFigure(None, caption, alt + ".", figsize=(7.6, 0.9 + 0.45 * len(labels)))
-        for ax, metric, title in zip(
-            figure.subplots(1, 2, sharey=True), ("dsc", "dice"), ("DSC (the study's)", "Dice coefficient"), strict=True
-        ):
-            for row, variant in enumerate(labels):
-                for split, shift in (("train", -0.14), ("test", 0.14)):
-                    values = scores.xs((variant, split), level=("variant", "split"))[metric]
-                    height = np.full(len(values), row + shift)
-                    ax.plot(values, height, "o", color=COLOURS[split], markersize=4, alpha=0.6, markeredgewidth=0)
-                    ax.plot(values.mean(), row + shift, "|", color=COLOURS[split], markersize=11, markeredgewidth=2,
-                            label=split if row == 0 else None)  # fmt: skip
-            ax.set_yticks(range(len(labels)), list(labels.values()))
-            ax.set(xlabel=title)
-            ax.grid(axis="y", visible=False)
-        ax.invert_yaxis()
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    listed = "; ".join(f"{label} {means.dsc[v]:.3f} and {means.dice[v]:.3f}" for v, label in labels.items())
+    alt = f"Dots of final scores. Mean test DSC and Dice: {listed}."
+    figure = ReportFigure(None, caption, alt, figsize=(7.6, 0.9 + 0.45 * len(labels)))
+    panels = {"dsc": "DSC (the study's)", "dice": "Dice coefficient"}
+    for ax, (metric, title) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
+        for row, variant in enumerate(labels):
+            for split, y in (("train", row - 0.14), ("test", row + 0.14)):
+                values, colour = scores.xs((variant, split), level=("variant", "split"))[metric], COLOURS[split]
+                ax.plot(values, np.full(len(values), y), "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+                ax.plot(
+                    values.mean(),
+                    y,
+                    "|",
+                    color=colour,
+                    markersize=11,
+                    markeredgewidth=2,
+                    label=split if row == 0 else None,
+                )
+        ax.set_yticks(range(len(labels)), list(labels.values()))
+        ax.set(xlabel=title)
+        ax.grid(axis="y", visible=False)
+    ax.invert_yaxis()
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure

@@ -49,9 +49,7 @@ class Confusion:
         """Returns the counts summed over images, whose scores are those of all pixels together."""
         return Confusion(self.tp.sum(), self.fp.sum(), self.fn.sum(), self.tn.sum())
 
-    def _ratio(
-        self, numerator: Int64[Tensor, "*image"], denominator: Int64[Tensor, "*image"]
-    ) -> Float64[Tensor, "*image"]:
+    def _ratio(self, numerator: Tensor, denominator: Tensor) -> Float64[Tensor, "*image"]:
         masks_agree = (self.fp + self.fn == 0).double()
         return torch.where(denominator > 0, numerator.double() / denominator, masks_agree)
 

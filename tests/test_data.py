@@ -89,7 +89,7 @@ BROKEN = {
     ),
     "text instead of an image": (
         lambda d: (d / "Train/image_01.png").write_text("not an image"),
-        r"image_01.png: expected a readable image, found: cannot identify",
+        r"image_01.png: expected a readable image, found no format that Pillow knows",
     ),
     "truncated image": (
         lambda d: (d / "Train/image_01.png").write_bytes((d / "Train/image_01.png").read_bytes()[:200]),
@@ -97,7 +97,7 @@ BROKEN = {
     ),
     "empty file": (
         lambda d: (d / "Train/image_01.png").write_bytes(b""),
-        r"image_01.png: expected a readable image, found: cannot identify",
+        r"image_01.png: expected a readable image, found no format that Pillow knows",
     ),
     "16 bit image": (
         lambda d: pixels(d, "Train/image_01.png", np.zeros((16, 16), np.uint16)),

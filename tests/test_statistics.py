@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from lib.statistics import caution, describe_differences, paired_differences, signed_mean
+from lib.statistics import caution, describe_differences, paired_differences
 
 
 def scores(**variants: list[tuple[float, float]]) -> pd.DataFrame:
@@ -38,11 +38,6 @@ def test_table_gives_mean_extremes_and_count():
     table = describe_differences(THREE, "noise")
     assert table.loc["DSC, test"].tolist() == ["+0.013", "-0.010", "+0.030", "2 of 3 pairs"]
     assert table.index.tolist() == ["DSC, test", "DSC, train", "DSC, gap", "Dice, test", "Dice, train", "Dice, gap"]
-
-
-def test_signed_mean_says_over_how_many_pairs():
-    assert signed_mean(pd.Series([0.02, -0.01, 0.03])) == "+0.013 on average over 3 pairs of runs"
-    assert signed_mean(pd.Series([-0.02])) == "-0.020"
 
 
 def test_caution_follows_the_numbers():
