@@ -15,8 +15,13 @@ NEAREST := $(shell python3 -c 'import difflib, sys; u, *k = sys.argv[1:]; n = di
 $(error $(firstword $(UNKNOWN)): unknown variable; $(NEAREST))
 endif
 
+IGNORED := $(strip $(foreach v,DATASET SEEDS EPOCHS LEARNING_RATE WORKERS,$(if $(filter environment,$(origin $v)),$v)))
+ifneq ($(IGNORED),)
+$(error $(firstword $(IGNORED)): expected behind the command (make report $(firstword $(IGNORED))=...), found in the environment)
+endif
+
 # PYTHON=... uses an interpreter that has what requirements.lock lists; otherwise an environment is made in .venv.
-ifdef PYTHON
+ifeq ($(origin PYTHON),command line)
 PY := $(PYTHON)
 READY :=
 TESTS_READY :=
@@ -27,7 +32,7 @@ TESTS_READY := .venv/.ready-for-tests
 endif
 
 quote = '$(subst ','\'',$1)'
-ARGUMENTS = $(foreach v,$(REPORT_VARIABLES),$(if $(filter command,$(origin $v)),$(call quote,$v=$($v))))
+ARGUMENTS = $(foreach v,$(REPORT_VARIABLES),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
 .PHONY: help report lab test test-slow lint notebooks lock clean
 
@@ -69,9 +74,11 @@ clean: ## delete the reports and the stored runs
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
 
 .venv/.ready: requirements.lock pyproject.toml
-	@python3 -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit(f"error: expected Python 3.11 or newer as python3, found {v[0]}.{v[1]}")'
-	@echo "setting up .venv, once; this takes a few minutes"
-	python3 -m venv .venv
+	@for python in python3 python3.13 python3.12 python3.11; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		echo "setting up .venv with $$($$python --version), once; this takes a few minutes"; \
+		$$python -m venv .venv && exit 0; exit 2; \
+	done; echo "error: expected Python 3.11 or newer, found $$(python3 --version 2>&1)"; exit 2
 	$(INSTALL) .
 	@touch $@
 

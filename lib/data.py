@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent  # of the project; relative datase
 SYNTHETIC = "synthetic"
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # others would be clipped to 255 silently
 
+PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
+
 
 class UserError(ValueError):
     """A mistake in what the user gave: one line with the file or parameter, what was expected, what was found."""
@@ -140,6 +142,10 @@ def _read_split(folder: Path) -> Split:
         {path.stem.removeprefix(prefix): path for path in sorted(folder.glob(f"{prefix}*.png"))}
         for prefix in ("image_", "label_")
     )
+    known = {*images.values(), *labels.values()}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICTURES and path not in known:
+            raise UserError(f"{path}: expected a name like image_NN.png or label_NN.png, found another")
     if not images and not labels:
         raise UserError(f"{folder}: expected at least one pair image_NN.png and label_NN.png, found none")
     for number in sorted(images.keys() - labels.keys()):

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -29,7 +30,7 @@ from tqdm import tqdm
 from lib.data import ROOT, Dataset, FailedRun, Split
 from lib.training import History, TrainingConfig, as_tensors, build_network, evaluate, predict, train
 
-STORE = ROOT / "data" / "runs"
+STORE = Path(os.environ.get("REPORT_RUNS", ROOT / "data" / "runs"))
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,19 @@ def _load(path: Path) -> Run:
     return Run(TrainingConfig(**stored["config"]), History(**stored["history"]), stored["weights"])
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a finished run is there and can be read; says so and removes it if it is damaged."""
+    try:
+        _load(path)
+    except FileNotFoundError:
+        return False
+    except Exception as error:  # whatever torch, zipfile and pickle raise for damaged files
+        print(f"{path.name}: a damaged run, trained again ({type(error).__name__})", file=sys.stderr)
+        path.unlink()
+        return False
+    return True
+
+
 def _train_and_store(config: TrainingConfig, dataset: Dataset, path: Path) -> None:
     """Trains one run in a worker process; the file appears whole or not at all."""
     network, history = train(config, dataset.train, dataset.test, on_epoch=lambda: _finished_epochs.put(True))
@@ -135,7 +149,7 @@ def trained_runs(
         variant: [variant_config(variant, seed, epochs, learning_rate) for seed in range(seeds)] for variant in variants
     }
     wanted = {store_path(config, dataset): config for configs in plan.values() for config in configs}
-    _train_missing({path: config for path, config in wanted.items() if not path.exists()}, dataset, workers)
+    _train_missing({path: config for path, config in wanted.items() if not _is_whole(path)}, dataset, workers)
     return {variant: [_load(store_path(config, dataset)) for config in configs] for variant, configs in plan.items()}
 
 

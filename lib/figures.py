@@ -82,7 +82,7 @@ def draw_curves(ax: Axes, epochs: Sequence[int], curves: np.ndarray, **mean_line
     """Adds the learning curves of paired runs (run, epoch): every run thin, their mean strong."""
     if len(curves) > 1:
         ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.45)
-    ax.plot(epochs, curves.mean(axis=0), **mean_line)
+    ax.plot(epochs, curves.mean(axis=0), marker="o" if len(epochs) == 1 else None, **mean_line)
 
 
 @mpl.rc_context(STYLE)
@@ -99,14 +99,14 @@ def figure_learning(
     """
     runs, epochs = _of_runs(len(histories)), histories[0].epochs
     caption = (
-        f"Learning plot of {label.lower()} on {dataset}: loss and DSC of training and test images, "
-        f"scored without noise or dropout, after every few epochs. n = {runs}"
+        f"Learning plot, {label}, on {dataset}: loss and DSC of training and test images, "
+        f"scored without noise or dropout. n = {runs}"
         + ("; thin lines are single runs, strong lines their mean." if len(histories) > 1 else ".")
         + (f" Grey: the baseline's mean over {_of_runs(len(baseline))} with the same seeds." if baseline else "")
     )
     train, test = (_curves(histories, split, "dsc").mean(axis=0) for split in COLOURS)
     alt = (
-        f"Two line plots against epochs for {label.lower()}, loss and DSC, mean of {runs}. Between epochs {epochs[0]} "
+        f"Two line plots against epochs for {label}, loss and DSC, mean of {runs}. Between epochs {epochs[0]} "
         f"and {epochs[-1]} DSC goes from {train[0]:.2f} to {train[-1]:.2f} on training images and from {test[0]:.2f} "
         f"to {test[-1]:.2f} on test images."
     )
@@ -199,7 +199,7 @@ def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -
     means = scores.groupby(["variant", "split"])[["dsc", "dice"]].mean().xs("test", level="split")
     caption = (
         f"Final scores on {dataset}: dots are single runs, bars their mean, n = "
-        f"{_of_runs(len(scores.index.unique('seed')))} a variant. No interval is drawn: so few runs do not give one."
+        f"{_of_runs(len(scores.index.unique('seed')))} a variant. No interval is drawn."
     )
     listed = "; ".join(f"{label} {means.dsc[v]:.3f} and {means.dice[v]:.3f}" for v, label in labels.items())
     alt = f"Dots of final scores. Mean test DSC and Dice: {listed}."

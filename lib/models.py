@@ -50,8 +50,8 @@ class dropout_CNN_segment(nn.Module):
     """`shallower_CNN_segment` with dropout (p = 0.5) before its second convolution.
 
     Args and Returns (forward): those of `shallower_CNN_segment`. In `train()` mode each
-    value that enters conv2 is zeroed with probability 0.5 and else doubled, drawn from
-    torch's global generator; in `eval()` mode the layer does nothing.
+    value that enters conv2 is zeroed with probability 0.5 and else doubled; in `eval()`
+    mode the layer does nothing. `build_network` gives the layer a generator of its own.
 
     Reference: the study, section 2.2 b; Srivastava et al. 2014, JMLR 15, 1929-1958.
     """

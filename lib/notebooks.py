@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import contextlib
 import json
 import logging
 import tempfile
@@ -102,7 +103,7 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
     where = incomplete_cell(notebook) if notebook else "before its first cell"
     if cause or where or notebook is None:
         name, reason = getattr(cause, "ename", type(cause).__name__), str(getattr(cause, "evalue", cause)).strip()
-        told = f"{name}: {reason.splitlines()[0]}" if cause else "ended before its last cell"
+        told = ": ".join([name, *reason.splitlines()[:1]]) if cause else "ended before its last cell"
         raise NotebookError(f"{source.name}, {where}: {told}") from cause
     notebook.metadata.pop("papermill")  # tells the time and the folder
     for cell in notebook.cells:
@@ -110,8 +111,8 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
         cell.metadata.pop("execution", None)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"  # papermill's is random
-            dataset = str(values.get("dataset", ""))
-            cell.source = cell.source.replace(dataset, public_path(dataset))
+            shown = {name: public_path(value) if name == "dataset" else value for name, value in values.items()}
+            cell.source = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in shown.items())])
     nbformat.write(notebook, target)
     return notebook
 
@@ -127,8 +128,9 @@ def execute_notebooks(folder: Path, values: Mapping[str, Any], workers: int) -> 
         except BaseException:  # Ctrl-C above all: kernels have sessions of their own and would go on
             pool.shutdown(wait=False, cancel_futures=True)
             for child in psutil.Process().children():
-                if "ipykernel_launcher" in child.cmdline():
-                    child.kill()
+                with contextlib.suppress(psutil.Error):  # it may have ended by itself
+                    if "ipykernel_launcher" in child.cmdline():
+                        child.kill()
             raise
 
 

@@ -9,7 +9,9 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from lib.data import ROOT, SYNTHETIC, Dataset, FailedRun, UserError, load_dataset
 from lib.experiments import VARIANTS, Run, image_scores, mean_scores, trained_runs
+from lib.training import TrainingConfig
 
 REPORTS = ROOT / "reports"
 RESERVED = (SYNTHETIC, "reference")  # names of reports that are no folder's
@@ -78,7 +81,7 @@ def report_name(parameters: Parameters, dataset: Dataset) -> str:
             "and does not end in -study or .failed; choose one with NAME="
         )
     target = REPORTS / name
-    if target.exists() and not (target / "results.json").is_file():
+    if target.is_symlink() or (target.exists() and not (target / "results.json").is_file()):
         raise UserError(f"reports/{name}: expected a report or nothing, found something else; move it away")
     return name
 
@@ -99,15 +102,16 @@ def _cpu() -> str:
 
 def provenance(parameters: Parameters, dataset: Dataset, started: datetime, command: str) -> dict[str, Any]:
     """Returns what is needed to regenerate the report, and what it was made with."""
-    status = _git("status", "--porcelain")
+    ours = _git("rev-parse", "--show-toplevel") == str(ROOT)  # not of a repository that this folder lies in
+    status = _git("status", "--porcelain") if ours else None
     return {
-        "git_commit": _git("rev-parse", "HEAD"),
+        "git_commit": _git("rev-parse", "HEAD") if ours else None,
         "git_dirty": None if status is None else bool(status),
         "packages": {package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "threads": 1,
+        "threads": TrainingConfig().threads,
         "workers": parameters.workers,
         "dataset_sha256": dataset.sha256,
         "started": started.isoformat(timespec="seconds"),
@@ -128,6 +132,7 @@ def collect_results(
         "parameters": parameters.model_dump() | {"dataset": dataset.name},
         "dataset": {
             "name": dataset.name,
+            "synthetic": parameters.dataset == SYNTHETIC,
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
             "image_size": dataset.image_size,
@@ -156,18 +161,29 @@ def collect_results(
     }
 
 
+def _set_aside(target: Path) -> Path:
+    """Returns where the old report is while the new one takes its place."""
+    return target.with_name(f".{target.name}.old")
+
+
 def publish(new: Path, target: Path) -> None:
     """Puts a finished report in the place of the old one, which stays if anything fails before."""
-    old = target.with_name(f".{target.name}.old")
+    recover(target)
     if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
+        target.rename(_set_aside(target))
     try:
         new.rename(target)
-    except OSError:
+    finally:
+        recover(target)
+
+
+def recover(target: Path) -> None:
+    """Puts back the old report where publishing was cut off between its two steps, and clears it away after both."""
+    old = _set_aside(target)
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    elif old.exists():
         old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
@@ -175,6 +191,8 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     started = datetime.now(UTC)
     dataset = load_dataset(parameters.dataset)
     target = REPORTS / report_name(parameters, dataset)
+    REPORTS.mkdir(exist_ok=True)
+    recover(target)
     height, width = dataset.image_size
     print(
         f"data: {dataset.name}, {len(dataset.train)} training and {len(dataset.test)} test images of {width}x{height}"
@@ -192,7 +210,6 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         dataset, tuple(VARIANTS), parameters.seeds, parameters.epochs, parameters.learning_rate, parameters.workers
     )
 
-    REPORTS.mkdir(exist_ok=True)
     failed = target.with_name(f"{target.name}.failed")
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.new-", dir=REPORTS) as scratch:
         new = Path(scratch) / target.name
@@ -210,9 +227,8 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         summary = figure_summary(mean_scores(by_image), labels, dataset.name)
         for kind in ("png", "svg"):
             (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
-        command = " ".join(["make report", *arguments]).replace(
-            parameters.dataset, notebooks.public_path(parameters.dataset)
-        )
+        given = [a.replace(parameters.dataset, notebooks.public_path(parameters.dataset)) for a in arguments]
+        command = shlex.join(["make", "report", *given])
         results = {
             "schema_version": 1,
             "provenance": provenance(parameters, dataset, started, command),
@@ -239,7 +255,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: no report was written or replaced; finished runs are kept.", file=sys.stderr)
         return 130
-    except FailedRun as error:
+    except (FailedRun, OSError) as error:
         print(f"failed: {error}\nNo report was written or replaced; finished runs are kept.", file=sys.stderr)
         return 1
     print(f"report: {(target / 'report.html').relative_to(REPORTS.parent)}")
@@ -247,4 +263,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves nothing behind
     sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,5 @@
 """Paired differences between variants; nothing here knows of networks."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -28,10 +26,10 @@ def paired_differences(scores: pd.DataFrame, variant: str, metric: str) -> pd.Da
     return ours - baseline
 
 
-def describe_differences(scores: pd.DataFrame, variant: str, metrics: Sequence[str] = ("dsc", "dice")) -> pd.DataFrame:
+def describe_differences(scores: pd.DataFrame, variant: str) -> pd.DataFrame:
     """Returns mean, lowest and highest of `paired_differences` over the pairs, one row per metric and quantity."""
-    names = {"dsc": "DSC", "dice": "Dice", "iou": "IoU", "loss": "loss"}
-    differences = pd.concat({names[metric]: paired_differences(scores, variant, metric) for metric in metrics}, axis=1)
+    names = {"dsc": "DSC", "dice": "Dice"}
+    differences = pd.concat({names[metric]: paired_differences(scores, variant, metric) for metric in names}, axis=1)
     table = differences.agg(["mean", "min", "max"]).T.map("{:+.3f}".format)
     table.columns = pd.Index(["mean", "lowest", "highest"], name="variant minus baseline")
     table["above the baseline"] = [f"{count} of {len(differences)} pairs" for count in (differences > 0).sum()]
@@ -39,14 +37,20 @@ def describe_differences(scores: pd.DataFrame, variant: str, metrics: Sequence[s
     return table
 
 
-def caution(scores: pd.DataFrame, variant: str, metric: str = "dsc") -> str:
-    """Returns a sentence that sets a variant's difference on test images beside the scatter of the baseline's runs."""
-    baseline = scores.loc["baseline"].xs("test", level="split")[metric]
+def caution(scores: pd.DataFrame, variant: str) -> str:
+    """Returns a sentence that sets a variant's difference in test DSC beside the scatter of the baseline's own runs."""
+    baseline = scores.loc["baseline"].xs("test", level="split")["dsc"]
     if len(baseline) == 1:
-        return "With a single run of each nothing tells this difference from the chance of one initialisation."
-    difference, spread = abs(paired_differences(scores, variant, metric)["test"].mean()), float(np.ptp(baseline))
+        return "A single run of each does not tell such differences from the chance of one initialisation."
+    difference = round(abs(paired_differences(scores, variant, "dsc")["test"].mean()), 3)
+    spread = round(float(np.ptp(baseline)), 3)
+    relation = "less than" if spread < difference else "more than" if spread > difference else "as far as"
     return (
-        f"The baseline's own {len(baseline)} runs, which differ in nothing but their seed, lie {spread:.3f} apart on "
-        f"the test images: {'less' if spread < difference else 'more'} than this difference. {len(baseline)} pairs of "
-        "runs give no verdict."
+        f"The baseline's own {len(baseline)} runs, which differ in nothing but their seed, lie {spread:.3f} apart in "
+        f"test DSC, {relation} the {difference:.3f} between the two. {len(baseline)} pairs of runs give no verdict."
     )
+
+
+def direction(difference: float) -> str:
+    """Returns "up", "down", or "nowhere" for a difference that is zero as printed."""
+    return "nowhere" if abs(difference) < 0.0005 else "up" if difference > 0 else "down"

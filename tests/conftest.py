@@ -1,6 +1,7 @@
-"""What several tests share: a tiny dataset of discs, as arrays and as files."""
+"""What several tests share: a tiny dataset of discs, as arrays and as files, and a store of runs of their own."""
 
-from collections.abc import Iterator
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+# Before lib is imported, so that kernels and workers inherit it: the user's runs are none of the tests' business.
+_runs = tempfile.TemporaryDirectory(prefix="runs-")
+os.environ["REPORT_RUNS"] = _runs.name
+
 from lib import report
 from lib.data import Dataset, Split
-from lib.experiments import STORE
 
 QUICK = ("SEEDS=1", "EPOCHS=1", "LEARNING_RATE=0.01")  # of a report in half a minute
 
@@ -45,15 +49,6 @@ def write_dataset(dataset: Dataset, folder: Path) -> Path:
 @pytest.fixture
 def folder(discs: Dataset, tmp_path: Path) -> Path:
     return write_dataset(discs, tmp_path / "discs")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def forget_runs() -> Iterator[None]:
-    """Removes what the tests' reports trained: kernels know of no other store than the real one."""
-    before = set(STORE.glob("*"))
-    yield
-    for path in set(STORE.glob("*")) - before:
-        path.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,14 @@ BROKEN = {
         lambda d: (d / "Train/image_01.png").write_bytes(b""),
         r"image_01.png: expected a readable image, found no format that Pillow knows",
     ),
+    "a pair of another format": (
+        lambda d: (d / "Train/image_09.jpg").write_bytes(b""),
+        r"image_09.jpg: expected a name like image_NN.png or label_NN.png, found another",
+    ),
+    "a name in capitals": (
+        lambda d: (d / "Train/image_09.png").rename(d / "Train/image_09.PNG"),
+        r"image_09.PNG: expected a name like image_NN.png or label_NN.png, found another",
+    ),
     "16 bit image": (
         lambda d: pixels(d, "Train/image_01.png", np.zeros((16, 16), np.uint16)),
         r"image_01.png: expected 8 bits a channel, found Pillow's mode I;16",

@@ -77,7 +77,7 @@ def test_parameters_are_those_that_make_report_gives(path):
 
 
 @pytest.mark.parametrize("stem", READ)
-def test_statements_of_the_study_are_marked_and_numbers_in_prose_are_not_typed(stem):
+def test_statements_of_the_study_are_marked(stem):
     markdown = [cell.source for cell in READ[stem].cells if cell.cell_type == "markdown"]
     quotes = [line for source in markdown for line in source.splitlines() if line.startswith("> **THE STUDY**")]
     assert quotes

@@ -18,8 +18,9 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from lib import notebooks, report
 from lib.data import ROOT, Dataset, UserError
+from lib.experiments import VARIANTS
 from lib.notebooks import NOTEBOOKS, NotebookError, check_injection, execute_notebook, incomplete_cell
-from lib.report import Parameters, main, parse_parameters, publish, report_name
+from lib.report import Parameters, main, parse_parameters, publish, recover, report_name
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +114,7 @@ FAILURES = {
     "exception": ("1 / 0", "ZeroDivisionError: division by zero", 60),
     "killed kernel": ("import os; os.kill(os.getpid(), 9)", "DeadKernelError: Kernel died", 60),
     "timeout": ("import time; time.sleep(60)", "CellTimeoutError: A cell timed out", 3),
+    "exception without a message": ("assert 1 > 2", "AssertionError", 60),
     "exit": ("import sys; sys.exit()", "ended before its last cell", 60),
 }
 
@@ -162,7 +164,7 @@ def without_times(results: dict) -> dict:
 
 def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, discs: Dataset, folder: Path):
     figures = {f"figures/figure-{n}.{kind}" for n in range(12, 18) for kind in ("png", "svg")}
-    models = {f"models/{variant}-seed-0.pt" for variant in ("baseline", "noise", "dropout", "l2")}
+    models = {f"models/{variant}-seed-0.pt" for variant in VARIANTS}
     executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
     first = tree(finished)
     expected = {"report.html", "results.json", "figures/summary.png", "figures/summary.svg"}
@@ -236,6 +238,13 @@ def test_publishing_restores_the_old_report_if_the_new_one_cannot_be_moved(tmp_p
     with pytest.raises(FileNotFoundError):
         publish(tmp_path / "missing", tmp_path / "old")
     assert tree(tmp_path / "old") == {"results.json": b"{}"}
+
+
+def test_publishing_that_was_cut_off_between_its_two_steps_is_made_good(tmp_path: Path):
+    (tmp_path / ".report.old").mkdir()
+    (tmp_path / ".report.old" / "results.json").write_text("{}")
+    recover(tmp_path / "report")
+    assert tree(tmp_path) == {"report/results.json": b"{}"}
 
 
 def test_names_of_files_and_datasets_are_shown_as_text(discs: Dataset, tmp_path: Path, reports: Path):

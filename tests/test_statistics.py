@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from lib.statistics import caution, describe_differences, paired_differences
+from lib.statistics import caution, describe_differences, direction, paired_differences
 
 
 def scores(**variants: list[tuple[float, float]]) -> pd.DataFrame:
@@ -41,7 +41,13 @@ def test_table_gives_mean_extremes_and_count():
 
 
 def test_caution_follows_the_numbers():
-    assert "lie 0.060 apart on the test images: more than this difference" in caution(THREE, "noise")
+    assert "lie 0.060 apart in test DSC, more than the 0.013 between the two" in caution(THREE, "noise")
     steady = scores(baseline=[(0.7, 0.600), (0.7, 0.601)], noise=[(0.7, 0.65), (0.7, 0.65)])
-    assert "lie 0.001 apart on the test images: less than this difference" in caution(steady, "noise")
+    assert "lie 0.001 apart in test DSC, less than the 0.050 between the two" in caution(steady, "noise")
+    collapsed = scores(baseline=[(0.5, 0.5), (0.5, 0.5)], noise=[(0.5, 0.5), (0.5, 0.5)])
+    assert "lie 0.000 apart in test DSC, as far as the 0.000 between the two" in caution(collapsed, "noise")
     assert "single run" in caution(scores(baseline=[(0.7, 0.6)], noise=[(0.7, 0.65)]), "noise")
+
+
+def test_direction_of_a_difference_that_prints_as_zero_is_nowhere():
+    assert [direction(difference) for difference in (0.01, -0.01, 0.0, 0.0004)] == ["up", "down", "nowhere", "nowhere"]
