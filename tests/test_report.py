@@ -185,6 +185,9 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
     for private in (str(folder.parent), str(ROOT)):
         assert private.encode() not in everything
 
+    for name in executed:
+        assert b'"name": "stderr"' not in first[name], name  # a warning tells folders, and is not the report's text
+
     page = References()
     html = first["report.html"].decode()
     page.feed(html)
