@@ -263,5 +263,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves nothing behind
+    for ending in (signal.SIGINT, signal.SIGTERM):  # the first is ignored where a shell starts this in the background
+        signal.signal(ending, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))
