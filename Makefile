@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
-REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE WORKERS NAME
+REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION WORKERS NAME
 KNOWN := $(REPORT_VARIABLES) PYTHON
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
@@ -15,7 +15,7 @@ NEAREST := $(shell python3 -c 'import difflib, sys; u, *k = sys.argv[1:]; n = di
 $(error $(firstword $(UNKNOWN)): unknown variable; $(NEAREST))
 endif
 
-IGNORED := $(strip $(foreach v,DATASET SEEDS EPOCHS LEARNING_RATE WORKERS,$(if $(filter environment,$(origin $v)),$v)))
+IGNORED := $(strip $(foreach v,$(filter-out NAME,$(REPORT_VARIABLES)),$(if $(filter environment,$(origin $v)),$v)))
 ifneq ($(IGNORED),)
 $(error $(firstword $(IGNORED)): expected behind the command (make report $(firstword $(IGNORED))=...), found in the environment)
 endif

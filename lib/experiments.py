@@ -1,36 +1,23 @@
-"""The variants of the study, their paired runs, and the store that keeps every finished run.
+"""The variants of the study and their paired runs.
 
 A run is one configuration trained on one dataset. It is trained once: notebooks and the report ask for the
-same runs, and find them here.
+same runs, and find them in the store.
 """
 
-import hashlib
-import json
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cache
-from multiprocessing.connection import wait
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from lib.data import ROOT, Dataset, FailedRun, Split
-from lib.training import History, TrainingConfig, as_tensors, build_network, evaluate, predict, train
-
-STORE = Path(os.environ.get("REPORT_RUNS", ROOT / "data" / "runs"))
+from lib import store
+from lib.data import Dataset, Split
+from lib.engine import finish_runs
+from lib.evaluation import METRICS, History, predict
+from lib.training import Precision, TrainingConfig, build_network
 
 
 @dataclass(frozen=True)
@@ -53,11 +40,34 @@ VARIANTS: dict[str, Variant] = {
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its configuration, its learning curve, and the weights after its last epoch."""
+    """A finished run.
+
+    Attributes:
+        config: that it was trained with.
+        seconds: training time of every epoch.
+        snapshots: the weights after each scored epoch, the last of the run among them.
+        scores: of every image after these epochs, by epoch, split and metric, float64 (image,).
+    """
 
     config: TrainingConfig
-    history: History
-    weights: dict[str, torch.Tensor]
+    seconds: list[float]
+    snapshots: dict[int, dict[str, Tensor]]
+    scores: dict[int, dict[str, dict[str, Tensor]]]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights after the last epoch."""
+        return self.snapshots[self.config.epochs]
+
+    @property
+    def history(self) -> History:
+        """The learning curve: means over images."""
+        epochs = sorted(self.scores)
+        train, test = (
+            {metric: [self.scores[epoch][split][metric].mean().item() for epoch in epochs] for metric in METRICS}
+            for split in ("train", "test")
+        )
+        return History(epochs, train, test, self.seconds)
 
     def network(self) -> nn.Module:
         """Returns the trained network."""
@@ -65,69 +75,40 @@ class Run:
         network.load_state_dict(self.weights)
         return network
 
-    def scores(self, split: Split) -> pd.DataFrame:
-        """Returns the scores of the trained network, one row per image, one column for each of METRICS."""
-        return pd.DataFrame(evaluate(self.network(), *as_tensors(split)), index=list(split.names))
-
     def probabilities(self, split: Split, name: str) -> np.ndarray:
         """Returns the foreground probability of each pixel of one image, float32 (height, width)."""
-        images, _ = as_tensors(split)
-        index = split.names.index(name)
-        return predict(self.network(), images[index : index + 1])[0].numpy()
+        image, _ = split.pair(name)
+        return predict(self.network(), torch.from_numpy(image[None]))[0].numpy()
 
 
-class TrainingError(FailedRun):
-    """At least one run could not be finished; those that could are in the store."""
-
-
-def variant_config(variant: str, seed: int, epochs: int, learning_rate: float) -> TrainingConfig:
+def variant_config(
+    variant: str, seed: int, epochs: int, learning_rate: float = 1e-3, precision: Precision = "fp32"
+) -> TrainingConfig:
     """Returns the configuration of one run; variants of one seed share initialisation and batch order."""
     spec = VARIANTS[variant]
-    baseline = TrainingConfig(seed=seed, epochs=epochs * spec.epochs_factor, learning_rate=learning_rate)
+    baseline = TrainingConfig(
+        seed=seed, epochs=epochs * spec.epochs_factor, learning_rate=learning_rate, precision=precision
+    )
     return replace(baseline, **spec.changes)
 
 
-@cache
-def _code_hash() -> str:
-    """Hash of the code that decides a run's result, so that a changed loss or score is not served old runs."""
-    sources = (ROOT / "lib" / f"{name}.py" for name in ("metrics", "models", "training"))
-    return hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
-
-
-def store_path(config: TrainingConfig, dataset: Dataset) -> Path:
-    """Returns where the run of a configuration on a dataset is or will be: named by a hash of all that decides it."""
-    decisive = [asdict(config), dataset.sha256, _code_hash(), torch.__version__]
-    return STORE / f"{hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]}.pt"
-
-
-def _load(path: Path) -> Run:
-    stored = torch.load(path, weights_only=True)
-    return Run(TrainingConfig(**stored["config"]), History(**stored["history"]), stored["weights"])
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a finished run is there and can be read; says so and removes it if it is damaged."""
-    try:
-        _load(path)
-    except FileNotFoundError:
-        return False
-    except Exception as error:  # whatever torch, zipfile and pickle raise for damaged files
-        print(f"{path.name}: a damaged run, trained again ({type(error).__name__})", file=sys.stderr)
-        path.unlink()
-        return False
-    return True
-
-
-def _train_and_store(config: TrainingConfig, dataset: Dataset, path: Path) -> None:
-    """Trains one run in a worker process; the file appears whole or not at all."""
-    network, history = train(config, dataset.train, dataset.test, on_epoch=lambda: _finished_epochs.put(True))
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    torch.save({"config": asdict(config), "history": asdict(history), "weights": network.state_dict()}, partial)
-    partial.replace(path)
+def stored_run(config: TrainingConfig, dataset: Dataset) -> Run | None:
+    """Returns a finished run from the store, or None where it is not there or was scored by other code."""
+    payload = store.read(store.folder_of(config, dataset) / store.RUN)
+    state = store.from_bytes(payload) if payload else None
+    if state is None or state["scored_by"] != store.scoring_code():
+        return None
+    return Run(config, state["training"]["seconds"], state["training"]["snapshots"], state["scores"])
 
 
 def trained_runs(
-    dataset: Dataset, variants: Sequence[str], seeds: int, epochs: int, learning_rate: float = 1e-3, workers: int = 1
+    dataset: Dataset,
+    variants: Sequence[str],
+    seeds: int,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    precision: Precision = "fp32",
+    workers: int = 1,
 ) -> dict[str, list[Run]]:
     """Returns the runs of some variants, from the store where they are and trained where they are not.
 
@@ -137,6 +118,7 @@ def trained_runs(
         seeds: runs a variant, with the seeds 0 .. seeds - 1.
         epochs: of the baseline; some variants train a multiple of it.
         learning_rate: of Adam.
+        precision: of the convolutions in training, "fp32" or "bf16".
         workers: processes that train at the same time, one thread each.
 
     Returns:
@@ -146,100 +128,25 @@ def trained_runs(
         TrainingError: with the configuration and the cause of each run that failed, after all others ended.
     """
     plan = {
-        variant: [variant_config(variant, seed, epochs, learning_rate) for seed in range(seeds)] for variant in variants
+        variant: [variant_config(variant, seed, epochs, learning_rate, precision) for seed in range(seeds)]
+        for variant in variants
     }
-    wanted = {store_path(config, dataset): config for configs in plan.values() for config in configs}
-    _train_missing({path: config for path, config in wanted.items() if not _is_whole(path)}, dataset, workers)
-    return {variant: [_load(store_path(config, dataset)) for config in configs] for variant, configs in plan.items()}
-
-
-def _train_missing(missing: Mapping[Path, TrainingConfig], dataset: Dataset, workers: int) -> None:
-    if not missing:
-        return
-    STORE.mkdir(parents=True, exist_ok=True)
-    failures = []
-    longest_first = sorted(missing.items(), key=lambda item: -item[1].epochs)
-    total = sum(config.epochs for config in missing.values())
-    with _worker_pool(min(workers, len(missing)), total) as (pool, progress):
-        futures = {pool.submit(_train_and_store, config, dataset, path): config for path, config in longest_first}
-        for done, future in enumerate(as_completed(futures), start=1):
-            try:
-                future.result()
-            except BrokenProcessPool as error:
-                raise TrainingError("a training process was killed; finished runs are kept, run again") from error
-            except Exception as error:
-                failures.append(f"{futures[future]}: {type(error).__name__}: {error}")
-            progress.set_description(f"training: run {done} of {len(missing)} done")
-    if failures:
-        raise TrainingError("; ".join(failures))
-
-
-# glibc returns each step's large buffers to the system, which zeroes them again for the next step: a third of
-# the time of an epoch. A process reads these when it starts. Other allocators ignore them.
-_WORKER_ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**32),
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-    "MALLOC_TOP_PAD_": str(2**28),
-    "OMP_NUM_THREADS": "1",
-}
-
-
-@contextmanager
-def _worker_pool(workers: int, epochs: int) -> Iterator[tuple[ProcessPoolExecutor, "tqdm[Any]"]]:
-    """Lends a pool of training processes, and a progress bar that counts the epochs they finish."""
-    context = multiprocessing.get_context("spawn")
-    finished = context.SimpleQueue()
-    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
-    os.environ.update(_WORKER_ENVIRONMENT)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(finished,))
-    try:
-        with tqdm(total=epochs, unit="epoch", desc="training", smoothing=0.05) as progress:
-
-            def count() -> None:
-                while finished.get():
-                    progress.update()
-
-            counter = threading.Thread(target=count, daemon=True)
-            counter.start()
-            yield pool, progress
-            finished.put(False)
-            counter.join()
-    except BaseException:  # Ctrl-C above all: what is being trained now is given up at once
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def _start_worker(finished: Any) -> None:
-    """Runs first in each worker: ends it with its parent, and keeps the way to report epochs."""
-    global _finished_epochs
-    _finished_epochs = finished
-    parent = multiprocessing.parent_process()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-
-    def follow_parent() -> None:
-        wait([parent.sentinel] if parent else [])
-        os._exit(1)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
-
-
-_finished_epochs: Any = None  # in workers, the queue that tells the parent of every finished epoch
+    wanted = [config for configs in plan.values() for config in configs]
+    runs = {config: stored_run(config, dataset) for config in wanted}
+    missing = [config for config, run in runs.items() if run is None]
+    finish_runs({store.folder_of(config, dataset): config for config in missing}, dataset, workers)
+    runs |= {config: stored_run(config, dataset) for config in missing}
+    return {variant: [run for config in configs if (run := runs[config])] for variant, configs in plan.items()}
 
 
 def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:
-    """Returns the final scores image by image, from the weights that the store keeps.
+    """Returns the final scores image by image.
 
     Returns:
         Indexed by variant, seed, split ("train" or "test") and image; one column for each of METRICS.
     """
     scores = {
-        (variant, run.config.seed, name): run.scores(split)
+        (variant, run.config.seed, name): pd.DataFrame(run.scores[run.config.epochs][name], index=list(split.names))
         for variant, of_variant in runs.items()
         for run in of_variant
         for name, split in dataset.splits.items()
@@ -250,3 +157,9 @@ def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.Data
 def mean_scores(by_image: pd.DataFrame) -> pd.DataFrame:
     """Returns the means over images of `image_scores`, indexed by variant, seed and split."""
     return by_image.groupby(["variant", "seed", "split"], sort=False).mean()
+
+
+def extreme_images(by_image: pd.DataFrame) -> dict[str, pd.Series]:
+    """Returns the best and the worst test image of the baseline by DSC, each with its mean scores over all runs."""
+    means = by_image.loc["baseline"].xs("test", level="split").groupby("image", sort=False).mean()
+    return {"best": means.loc[means["dsc"].idxmax()], "worst": means.loc[means["dsc"].idxmin()]}

@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lib.training import THRESHOLD, History
+from lib.evaluation import THRESHOLD, History
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
 COLOURS = {"train": "#0072B2", "test": "#D55E00"}

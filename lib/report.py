@@ -5,6 +5,7 @@ the first case the report that was there before is untouched.
 """
 
 import difflib
+import hashlib
 import json
 import os
 import platform
@@ -15,19 +16,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from pydantic import BaseModel, Field, ValidationError
 
+from lib import store
 from lib.data import ROOT, SYNTHETIC, Dataset, FailedRun, UserError, load_dataset
-from lib.experiments import VARIANTS, Run, image_scores, mean_scores, trained_runs
-from lib.training import TrainingConfig
+from lib.experiments import VARIANTS, Run, extreme_images, image_scores, mean_scores, trained_runs
+from lib.training import Precision, TrainingConfig
 
 REPORTS = ROOT / "reports"
 RESERVED = (SYNTHETIC, "reference")  # names of reports that are no folder's
@@ -42,12 +44,17 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
     seeds: int = Field(3, ge=1, le=1000)
     epochs: int = Field(60, ge=1, le=10_000)
     learning_rate: float = Field(1e-3, ge=1e-8, le=1)
+    precision: Precision = "fp32"
     workers: int = Field(CORES, ge=1, le=1024)
     name: str = ""  # of the report's folder; the dataset's by default
 
     def of_notebooks(self) -> dict[str, Any]:
         """Returns the values that are injected into every notebook."""
         return self.model_dump(exclude={"name"})
+
+    def of_runs(self) -> dict[str, Any]:
+        """Returns the arguments of `trained_runs`."""
+        return self.model_dump(exclude={"name", "dataset"})
 
 
 def parse_parameters(arguments: Sequence[str]) -> Parameters:
@@ -112,6 +119,7 @@ def provenance(parameters: Parameters, dataset: Dataset, started: datetime, comm
         "platform": platform.platform(),
         "cpu": _cpu(),
         "threads": TrainingConfig().threads,
+        "precision": parameters.precision,
         "workers": parameters.workers,
         "dataset_sha256": dataset.sha256,
         "started": started.isoformat(timespec="seconds"),
@@ -120,13 +128,10 @@ def provenance(parameters: Parameters, dataset: Dataset, started: datetime, comm
     }
 
 
-def collect_results(
-    runs: Mapping[str, Sequence[Run]], by_image: pd.DataFrame, dataset: Dataset, parameters: Parameters
-) -> dict[str, Any]:
+def collect_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset, parameters: Parameters) -> dict[str, Any]:
     """Returns the content of results.json, but for its provenance: all that the report says, for machines."""
+    by_image = image_scores(runs, dataset)
     scores = mean_scores(by_image)
-    over_seeds = by_image[["dsc", "dice"]].loc["baseline"].xs("test", level="split").groupby("image", sort=False).mean()
-    extremes = {"best": over_seeds["dsc"].idxmax(), "worst": over_seeds["dsc"].idxmin()}
     patients = {patient for split in dataset.splits.values() for patient in split.patients or ()}
     return {
         "parameters": parameters.model_dump() | {"dataset": dataset.name},
@@ -155,7 +160,10 @@ def collect_results(
             }
             for variant, of_variant in runs.items()
         },
-        "images": {which: {"name": name, **over_seeds.loc[name].to_dict()} for which, name in extremes.items()},
+        "images": {
+            which: {"name": image.name, "dsc": image["dsc"], "dice": image["dice"]}
+            for which, image in extreme_images(by_image).items()
+        },
         "claims": [],
         "side": {},
     }
@@ -186,33 +194,57 @@ def recover(target: Path) -> None:
         old.rename(target)
 
 
+@contextmanager
+def _only_this_process(target: Path) -> Iterator[Path]:
+    """Lends a folder beside the report to make it in, and takes away what a killed process left.
+
+    Temporary files of this process and of its kernels lie in one folder as well, for the same reason.
+    """
+    REPORTS.mkdir(exist_ok=True)
+    staging = target.with_name(f".{target.name}.new")
+    lock = store.lock(staging)
+    if lock is None:
+        raise UserError(f"reports/{target.name}: expected to make it alone, found another process at it; see NAME=")
+    temporary = Path(tempfile.gettempdir()) / f"report-{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}"
+    before = {name: os.environ.get(name) for name in ("TMPDIR", "JUPYTER_RUNTIME_DIR")}
+    try:
+        for left in (*staging.iterdir(), temporary):
+            shutil.rmtree(left, ignore_errors=True)
+        recover(target)
+        temporary.mkdir(mode=0o700)
+        os.environ.update({"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(temporary / "jupyter")})
+        tempfile.tempdir = None  # to be read anew
+        yield staging
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        tempfile.tempdir = None
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        store.unlock(lock)
+
+
 def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     """Makes the whole report and returns its folder."""
     started = datetime.now(UTC)
+    if parameters.precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
+        raise UserError("PRECISION=bf16: expected a CPU with bfloat16 instructions, found none; elsewhere it is slower")
     dataset = load_dataset(parameters.dataset)
     target = REPORTS / report_name(parameters, dataset)
-    REPORTS.mkdir(exist_ok=True)
-    recover(target)
     height, width = dataset.image_size
     print(
         f"data: {dataset.name}, {len(dataset.train)} training and {len(dataset.test)} test images of {width}x{height}"
     )
+    with _only_this_process(target) as staging:
+        # These take seconds to import, for which a user's mistake need not wait.
+        from lib import notebooks
 
-    # These take seconds to import, for which neither a user's mistake nor a training process need wait.
-    from lib import notebooks
-    from lib.figures import figure_summary
-    from lib.page import PageExporter
+        values = parameters.of_notebooks()
+        for notebook in notebooks.NOTEBOOKS:
+            notebooks.check_injection(notebook, values)
+        runs = trained_runs(dataset, tuple(VARIANTS), **parameters.of_runs())
 
-    values = parameters.of_notebooks()
-    for notebook in notebooks.NOTEBOOKS:
-        notebooks.check_injection(notebook, values)
-    runs = trained_runs(
-        dataset, tuple(VARIANTS), parameters.seeds, parameters.epochs, parameters.learning_rate, parameters.workers
-    )
-
-    failed = target.with_name(f"{target.name}.failed")
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.new-", dir=REPORTS) as scratch:
-        new = Path(scratch) / target.name
+        new, failed = staging / target.name, target.with_name(f"{target.name}.failed")
         for folder in ("notebooks", "figures", "models"):
             (new / folder).mkdir(parents=True)
         try:
@@ -222,27 +254,39 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
             shutil.rmtree(failed, ignore_errors=True)
             new.rename(failed)
             raise
-        by_image = image_scores(runs, dataset)
-        labels = {variant: VARIANTS[variant].label for variant in runs}
-        summary = figure_summary(mean_scores(by_image), labels, dataset.name)
-        for kind in ("png", "svg"):
-            (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
         given = [a.replace(parameters.dataset, notebooks.public_path(parameters.dataset)) for a in arguments]
         command = shlex.join(["make", "report", *given])
         results = {
             "schema_version": 1,
             "provenance": provenance(parameters, dataset, started, command),
-            **collect_results(runs, by_image, dataset, parameters),
+            **collect_results(runs, dataset, parameters),
         }
-        (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-        page = PageExporter().render(executed, results, summary.to_html())
-        (new / "report.html").write_text(page, encoding="utf-8")
-        for variant, of_variant in runs.items():
-            for run in of_variant:
-                torch.save(run.weights, new / "models" / f"{variant}-seed-{run.config.seed}.pt")
+        _write_page(new, executed, results, runs, dataset)
         publish(new, target)
     shutil.rmtree(failed, ignore_errors=True)
     return target
+
+
+def _write_page(
+    new: Path,
+    executed: Sequence[Any],
+    results: Mapping[str, Any],
+    runs: Mapping[str, Sequence[Run]],
+    dataset: Dataset,
+) -> None:
+    """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
+    from lib.figures import figure_summary
+    from lib.page import PageExporter
+
+    labels = {variant: VARIANTS[variant].label for variant in runs}
+    summary = figure_summary(mean_scores(image_scores(runs, dataset)), labels, dataset.name)
+    for kind in ("png", "svg"):
+        (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
+    (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    (new / "report.html").write_text(PageExporter().render(executed, results, summary.to_html()), encoding="utf-8")
+    for variant, of_variant in runs.items():
+        for run in of_variant:
+            torch.save(run.weights, new / "models" / f"{variant}-seed-{run.config.seed}.pt")
 
 
 def main(arguments: Sequence[str]) -> int:

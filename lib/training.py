@@ -1,25 +1,22 @@
-"""Training and evaluation of one network: what happens between a configuration and its learning curve."""
+"""Training of one network: what happens between a configuration and its weights. No test image gets here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import deepcopy
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from lib.data import Split
-from lib.metrics import DSC, confusion
 from lib.models import NETWORKS
 
-THRESHOLD = 0.5  # a pixel is foreground where its probability is above this
-METRICS = ("loss", "dsc", "dice", "iou")  # the columns of `evaluate`
+Precision = Literal["fp32", "bf16"]
 
 
 @pydantic.dataclasses.dataclass(frozen=True)
@@ -36,24 +33,9 @@ class TrainingConfig:
     noise_std: NonNegativeFloat = 0.0  # of the Gaussian noise on training images, in units of the range [0, 1]
     l2: NonNegativeFloat = 0.0  # times the sum of squared parameters, biases included, is added to the loss
     seed: NonNegativeInt = 0  # decides initialisation, batch order, noise and dropout, each by a stream of its own
-    evaluate_every: PositiveInt = 5  # epochs; scoring 145 images costs about half an epoch of 85
+    snapshot_every: PositiveInt = 5  # epochs; scoring 145 images costs about half an epoch of 85
     threads: PositiveInt = 1  # of torch; the sums of another number of threads round differently
-
-
-@dataclass
-class History:
-    """The learning curve of a run: scores in `eval()` mode on clean images, and the training time per epoch.
-
-    Attributes:
-        epochs: the epochs after which both splits were scored; the last is the last of the run.
-        train, test: for each of METRICS, the mean over images at each of these epochs.
-        seconds: training time of every epoch, scoring not included, in seconds.
-    """
-
-    epochs: list[int] = field(default_factory=list)
-    train: dict[str, list[float]] = field(default_factory=lambda: {metric: [] for metric in METRICS})
-    test: dict[str, list[float]] = field(default_factory=lambda: {metric: [] for metric in METRICS})
-    seconds: list[float] = field(default_factory=list)
+    precision: Precision = "fp32"  # of the convolutions; weights, loss and scores are always fp32
 
 
 def random_stream(seed: int, purpose: str) -> int:
@@ -93,21 +75,22 @@ class SeededDropout(nn.Dropout):
         self.generator = generator
 
     def forward(
-        self, input: Float32[Tensor, "batch channel height width"]
-    ) -> Float32[Tensor, "batch channel height width"]:
+        self, input: Float[Tensor, "batch channel height width"]
+    ) -> Float[Tensor, "batch channel height width"]:
         if not self.training:
             return input
         batch, channels, height, width = input.shape
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
         draws = words.view(torch.int16)[: input.numel()].view(batch, height, width, channels)  # as channels last
         kept = draws.permute(0, 3, 1, 2) >= round(self.p * 2**16) - 2**15
-        return input * kept.float().mul_(1 / (1 - self.p))
+        return input * kept.to(input.dtype).mul_(1 / (1 - self.p))
 
 
 def build_network(config: TrainingConfig) -> nn.Module:
     """Returns the network of a run, initialised from its seed; torch's global generator is left as it was.
 
     Layer initialisation takes no generator of its own: it is lent torch's global one, seeded for the purpose.
+    Weights lie channels last in memory, on which the convolutions run about 1.5 times as fast.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(random_stream(config.seed, "initialisation"))
@@ -115,16 +98,14 @@ def build_network(config: TrainingConfig) -> nn.Module:
     for name, layer in list(network.named_children()):
         if isinstance(layer, nn.Dropout):
             setattr(network, name, SeededDropout(layer.p, generator(config.seed, f"dropout of {name}")))
+    # Where convolutions are bf16, probabilities are not: near 0 and 1 its 8 bits would decide the loss.
+    network.get_submodule("sig").register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def as_tensors(split: Split) -> tuple[Float32[Tensor, "image 3 height width"], Float32[Tensor, "image height width"]]:
-    """Returns the images in [0, 1] and the masks as 0 and 1, both float32, ready for the networks.
-
-    Images lie channels last in memory, on which the convolutions run about 1.5 times as fast.
-    """
-    images = torch.from_numpy(split.images).permute(0, 3, 1, 2).float() / 255
-    return images.contiguous(memory_format=torch.channels_last), torch.from_numpy(split.masks).float()
+def as_input(images: UInt8[Tensor, "batch height width 3"]) -> Float32[Tensor, "batch 3 height width"]:
+    """Returns images as the networks take them: in [0, 1], channels last in memory."""
+    return images.permute(0, 3, 1, 2).float().div_(255)
 
 
 def l2_penalty(network: nn.Module) -> Float32[Tensor, ""]:
@@ -138,8 +119,8 @@ def l2_penalty(network: nn.Module) -> Float32[Tensor, ""]:
 def train_epoch(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    images: Float32[Tensor, "image 3 height width"],
-    masks: Float32[Tensor, "image height width"],
+    images: UInt8[Tensor, "image height width 3"],
+    masks: Bool[Tensor, "image height width"],
     config: TrainingConfig,
     order: Generator,
     noise: Generator,
@@ -148,16 +129,19 @@ def train_epoch(
 
     Args:
         network, optimizer: updated in place.
-        images: in [0, 1]. masks: 0 or 1.
-        config: gives batch size, noise and penalty.
+        images: RGB in 0..255. masks: True in the foreground.
+        config: gives batch size, noise, penalty and precision.
         order, noise: the generators of the batch order and of the input noise.
     """
     network.train()
     for batch in torch.randperm(len(images), generator=order).split(config.batch_size):
-        inputs = images[batch]
-        if config.noise_std:
-            inputs = inputs + config.noise_std * torch.randn(inputs.shape, generator=noise)
-        loss = binary_cross_entropy(network(inputs), masks[batch])
+        inputs = as_input(images[batch])
+        if config.noise_std:  # drawn in the order in which pixels lie in memory
+            height_width_3 = inputs.permute(0, 2, 3, 1).shape
+            inputs += config.noise_std * torch.randn(height_width_3, generator=noise).permute(0, 3, 1, 2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            probabilities = network(inputs)
+        loss = binary_cross_entropy(probabilities, masks[batch].float())
         if config.l2:
             loss = loss + config.l2 * l2_penalty(network)
         optimizer.zero_grad()
@@ -165,64 +149,75 @@ def train_epoch(
         optimizer.step()
 
 
-@torch.inference_mode()
-def predict(
-    network: nn.Module, images: Float32[Tensor, "image 3 height width"]
-) -> Float32[Tensor, "image height width"]:
-    """Returns the foreground probabilities of clean images, in `eval()` mode, eight images at a time."""
-    network.eval()
-    return torch.cat([network(batch) for batch in images.split(8)])
+class Training:
+    """A run under way: a network, and all else that its next epoch depends on.
 
-
-def evaluate(
-    network: nn.Module,
-    images: Float32[Tensor, "image 3 height width"],
-    masks: Float32[Tensor, "image height width"],
-) -> dict[str, Float[np.ndarray, " image"]]:
-    """Scores a network image by image, in `eval()` mode on clean images; means are the caller's.
-
-    Args:
-        images: in [0, 1]. masks: 0 or 1.
-
-    Returns:
-        For each of METRICS one value per image: binary cross-entropy without penalty (nats per pixel), the
-        study's DSC, the Dice coefficient and IoU, the last three of the mask above THRESHOLD, in [0, 1].
+    Attributes:
+        network: in training.
+        seconds: what each epoch took so far.
+        snapshots: the weights after every `snapshot_every` epochs and after the last, by epoch.
     """
-    probabilities = predict(network, images)
-    mask_pred, mask_true = probabilities > THRESHOLD, masks > 0.5
-    counts = confusion(mask_pred, mask_true)
-    loss = binary_cross_entropy(probabilities, masks, reduction="none").mean(dim=(1, 2))
-    dsc = torch.stack([DSC(pred, true) for pred, true in zip(mask_pred, mask_true, strict=True)])
-    return {"loss": loss.numpy(), "dsc": dsc.numpy(), "dice": counts.dice.numpy(), "iou": counts.iou.numpy()}
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.network = build_network(config)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.seconds: list[float] = []
+        self.snapshots: dict[int, dict[str, Tensor]] = {}
+        self.generators = {purpose: generator(config.seed, purpose) for purpose in ("order", "noise")} | {
+            name: layer.generator for name, layer in self.network.named_modules() if isinstance(layer, SeededDropout)
+        }
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done."""
+        return len(self.seconds) >= self.config.epochs
+
+    def advance(
+        self, images: UInt8[np.ndarray, "image height width 3"], masks: Bool[np.ndarray, "image height width"]
+    ) -> None:
+        """Trains one epoch, and takes a snapshot if one is due."""
+        order, noise, config = self.generators["order"], self.generators["noise"], self.config
+        tensors = torch.from_numpy(images), torch.from_numpy(masks)
+        started = perf_counter()
+        with thread_count(config.threads):
+            train_epoch(self.network, self.optimizer, *tensors, config, order, noise)
+        self.seconds.append(perf_counter() - started)
+        epoch = len(self.seconds)
+        if epoch % config.snapshot_every == 0 or self.finished:
+            self.snapshots[epoch] = deepcopy(self.network.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that `load_state_dict` needs to go on, bit for bit, as if never interrupted."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generators": {purpose: generator.get_state() for purpose, generator in self.generators.items()},
+            "seconds": self.seconds,
+            "snapshots": self.snapshots,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to a state of a run of the same configuration."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for purpose, generator_state in state["generators"].items():
+            self.generators[purpose].set_state(generator_state)
+        self.seconds, self.snapshots = list(state["seconds"]), dict(state["snapshots"])
 
 
 def train(
-    config: TrainingConfig, train_split: Split, test_split: Split, on_epoch: Callable[[], None] = lambda: None
-) -> tuple[nn.Module, History]:
-    """Trains one network from its initialisation to its last epoch and records its learning curve.
+    config: TrainingConfig,
+    images: UInt8[np.ndarray, "image height width 3"],
+    masks: Bool[np.ndarray, "image height width"],
+) -> Training:
+    """Trains one network from its initialisation to its last epoch.
 
     Args:
         config: decides everything that is not data.
-        train_split: trained on and scored. test_split: scored only.
-        on_epoch: called after every epoch.
-
-    Returns:
-        The network as it is after the last epoch, and its history.
+        images: RGB in 0..255. masks: True in the foreground.
     """
-    network, history = build_network(config), History()
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    order, noise = generator(config.seed, "order"), generator(config.seed, "noise")
-    train_set, test_set = as_tensors(train_split), as_tensors(test_split)
-
-    with thread_count(config.threads):
-        for epoch in range(1, config.epochs + 1):
-            started = perf_counter()
-            train_epoch(network, optimizer, *train_set, config, order, noise)
-            history.seconds.append(perf_counter() - started)
-            if epoch % config.evaluate_every == 0 or epoch == config.epochs:
-                history.epochs.append(epoch)
-                for curves, tensors in ((history.train, train_set), (history.test, test_set)):
-                    for metric, values in evaluate(network, *tensors).items():
-                        curves[metric].append(float(values.mean(dtype=np.float64)))
-            on_epoch()
-    return network, history
+    training = Training(config)
+    while not training.finished:
+        training.advance(images, masks)
+    return training

@@ -6,6 +6,7 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
+from lib.evaluation import History
 from lib.figures import (
     BACKDROP,
     COLOURS,
@@ -15,7 +16,6 @@ from lib.figures import (
     figure_prediction,
     figure_summary,
 )
-from lib.training import History
 
 
 def history(offset: float = 0.0, epochs: tuple[int, ...] = (5, 10)) -> History:

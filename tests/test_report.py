@@ -39,7 +39,7 @@ def write_notebook(path: Path, *sources: str) -> Path:
     return path
 
 
-PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nworkers = 1'
+PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1'
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nw
     [
         ("SEED=5", "SEED: unknown parameter; did you mean SEEDS?"),
         ("seeds=5", "seeds: unknown parameter; did you mean SEEDS?"),
-        ("XYZ=1", "XYZ: unknown parameter; known: DATASET, SEEDS, EPOCHS, LEARNING_RATE, WORKERS, NAME"),
+        ("XYZ=1", "XYZ: unknown parameter; known: DATASET, SEEDS, EPOCHS, LEARNING_RATE, PRECISION, WORKERS, NAME"),
         ("SEEDS=three", "SEEDS: expected a valid integer, found 'three'"),
         ("SEEDS=1.5", "SEEDS: expected a valid integer, found '1.5'"),
         ("SEEDS=", "SEEDS: expected a valid integer, found ''"),
@@ -55,6 +55,7 @@ PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nw
         ("EPOCHS=-1", "EPOCHS: expected greater than or equal to 1, found '-1'"),
         ("WORKERS=0", "WORKERS: expected greater than or equal to 1, found '0'"),
         ("LEARNING_RATE=nan", "LEARNING_RATE: expected less than or equal to 1, found 'nan'"),
+        ("PRECISION=fp16", "PRECISION: expected 'fp32' or 'bf16', found 'fp16'"),
         ("LEARNING_RATE=fast", "LEARNING_RATE: expected a valid number, found 'fast'"),
         ("DATASET=/no/such/folder", "DATASET=/no/such/folder: expected 'synthetic' or a folder"),
     ],

@@ -1,27 +1,26 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from torch.nn.functional import binary_cross_entropy
+from torch import nn
 
-from lib import DSC
-from lib.data import Dataset
-from lib.metrics import confusion
+from lib import shallower_CNN_segment
+from lib.data import Dataset, Split
+from lib.evaluation import evaluate, predict
+from lib.store import from_bytes, to_bytes
 from lib.training import (
     SeededDropout,
+    Training,
     TrainingConfig,
-    as_tensors,
+    as_input,
     build_network,
-    evaluate,
     l2_penalty,
-    predict,
     random_stream,
     train,
     train_epoch,
 )
 
-CONFIG = TrainingConfig(epochs=2, batch_size=4, evaluate_every=1)
+CONFIG = TrainingConfig(epochs=2, batch_size=4, snapshot_every=1)
 VARIANTS = {
     "baseline": CONFIG,
     "noise": replace(CONFIG, noise_std=0.03),
@@ -30,37 +29,81 @@ VARIANTS = {
 }
 
 
-def weights(network):
+def weights(network: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
+def tensors(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(split.images), torch.from_numpy(split.masks)
+
+
+def trained(config: TrainingConfig, dataset: Dataset) -> Training:
+    return train(config, dataset.train.images, dataset.train.masks)
+
+
 def test_one_batch_is_learned_by_heart(discs: Dataset):
-    config = replace(CONFIG, epochs=150, batch_size=10, learning_rate=1e-2, evaluate_every=150)
-    _, history = train(config, discs.train, discs.test)
-    assert history.train["dice"][-1] > 0.97
-    assert history.train["loss"][-1] < 0.1
+    config = replace(CONFIG, epochs=150, batch_size=10, learning_rate=1e-2)
+    scores = evaluate(trained(config, discs).network, *tensors(discs.train))
+    assert scores["dice"].mean() > 0.97
+    assert scores["loss"].mean() < 0.1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_same_seed_gives_the_same_bits_whatever_the_global_generator_did_before(variant, discs: Dataset):
-    config = VARIANTS[variant]
     torch.manual_seed(1)
-    first, first_history = train(config, discs.train, discs.test)
+    first = trained(VARIANTS[variant], discs)
     torch.manual_seed(2)
-    second, second_history = train(config, discs.train, discs.test)
-    assert torch.equal(weights(first), weights(second))
-    assert (first_history.train, first_history.test) == (second_history.train, second_history.test)
+    second = trained(VARIANTS[variant], discs)
+    assert torch.equal(weights(first.network), weights(second.network))
 
 
-def test_another_seed_gives_another_network(discs: Dataset):
-    networks = [train(replace(CONFIG, seed=seed), discs.train, discs.test)[0] for seed in (0, 1)]
-    assert not torch.equal(*map(weights, networks))
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_continues_from_any_epoch_bit_for_bit_as_if_never_interrupted(variant, precision, discs: Dataset):
+    config = replace(VARIANTS[variant], epochs=4, snapshot_every=2, precision=precision)
+    whole = trained(config, discs)
+    for interrupted_after in (0, 1, 2, 3):
+        first = Training(config)
+        for _ in range(interrupted_after):
+            first.advance(discs.train.images, discs.train.masks)
+        second = Training(config)
+        second.load_state_dict(from_bytes(to_bytes(first.state_dict())))
+        while not second.finished:
+            second.advance(discs.train.images, discs.train.masks)
+        assert torch.equal(weights(second.network), weights(whole.network))
+        assert second.snapshots.keys() == whole.snapshots.keys() == {2, 4}
+        for epoch, snapshot in whole.snapshots.items():
+            assert all(torch.equal(second.snapshots[epoch][name], value) for name, value in snapshot.items())
+
+
+def test_the_engines_ways_to_be_fast_change_nothing_but_rounding(discs: Dataset):
+    """A plain loop as the study's author would write it: float images, `nn.BCELoss`, the defaults."""
+    config = replace(CONFIG, epochs=3)
+    order = Training(config).generators["order"]
+    network = shallower_CNN_segment()
+    network.load_state_dict(build_network(config).state_dict())
+    images = torch.from_numpy(discs.train.images).permute(0, 3, 1, 2).contiguous() / 255
+    masks, loss_of = torch.from_numpy(discs.train.masks).float(), nn.BCELoss()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(3):
+        for batch in torch.randperm(len(images), generator=order).split(4):
+            optimizer.zero_grad()
+            loss_of(network(images[batch]), masks[batch]).backward()
+            optimizer.step()
+    torch.testing.assert_close(weights(network), weights(trained(config, discs).network), rtol=0, atol=1e-5)
+
+
+def test_bf16_gives_other_numbers_near_those_of_fp32(discs: Dataset):
+    fp32, bf16 = (weights(trained(replace(CONFIG, precision=p), discs).network) for p in ("fp32", "bf16"))
+    assert not torch.equal(fp32, bf16)
+    assert fp32.dtype == bf16.dtype == torch.float32
+    assert (fp32 - bf16).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_training_leaves_the_callers_generator_and_threads_as_they_were(variant, discs: Dataset):
     before, threads = torch.get_rng_state(), torch.get_num_threads()
-    train(replace(VARIANTS[variant], threads=threads + 1), discs.train, discs.test)
+    trained(replace(VARIANTS[variant], threads=threads + 1), discs)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
 
@@ -76,7 +119,7 @@ def test_one_seed_gives_every_variant_the_same_initialisation_and_batch_order(di
             return order
 
         monkeypatch.setattr(torch, "randperm", record)
-        train(config, discs.train, discs.test)
+        trained(config, discs)
     initial = {variant: weights(build_network(config)) for variant, config in VARIANTS.items()}
     assert all(torch.equal(initial[variant], initial["baseline"]) for variant in VARIANTS)
     assert all(order == orders["baseline"] for order in orders.values())
@@ -85,8 +128,8 @@ def test_one_seed_gives_every_variant_the_same_initialisation_and_batch_order(di
 
 
 def test_each_variant_differs_from_the_baseline(discs: Dataset):
-    trained = {variant: weights(train(config, discs.train, discs.test)[0]) for variant, config in VARIANTS.items()}
-    assert all(not torch.equal(trained[v], trained["baseline"]) for v in VARIANTS if v != "baseline")
+    ends = {variant: weights(trained(config, discs).network) for variant, config in VARIANTS.items()}
+    assert all(not torch.equal(ends[v], ends["baseline"]) for v in VARIANTS if v != "baseline")
 
 
 def test_streams_of_two_purposes_or_two_seeds_differ():
@@ -95,7 +138,8 @@ def test_streams_of_two_purposes_or_two_seeds_differ():
 
 
 def test_noise_is_fresh_on_every_batch_of_the_stated_size_and_absent_from_evaluation(discs: Dataset):
-    images, masks = as_tensors(discs.train)
+    images, masks = tensors(discs.train)
+    clean = as_input(images)
     network, seen = build_network(CONFIG), []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
@@ -103,13 +147,13 @@ def test_noise_is_fresh_on_every_batch_of_the_stated_size_and_absent_from_evalua
     order, noise = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
     for _ in range(2):
         train_epoch(network, optimizer, images, masks, config, order, noise)
-    added = [batch.sort(dim=0).values - images.sort(dim=0).values for batch in seen]
+    added = [batch.sort(dim=0).values - clean.sort(dim=0).values for batch in seen]
     assert not torch.equal(added[0], added[1])
-    assert torch.stack([batch.mean() for batch in seen]).sub(images.mean()).abs().max() < 2e-3
-    residual = torch.stack([batch.var() for batch in seen]).mean() - images.var()
+    assert torch.stack([batch.mean() for batch in seen]).sub(clean.mean()).abs().max() < 2e-3
+    residual = torch.stack([batch.var() for batch in seen]).mean() - clean.var()
     assert residual.item() == pytest.approx(0.03**2, rel=0.35)
     predict(network, images)
-    assert torch.equal(torch.cat(seen[2:]), images)
+    assert torch.equal(torch.cat(seen[2:]), clean)
 
 
 def test_dropout_zeroes_half_and_doubles_the_rest_afresh_at_every_step():
@@ -141,42 +185,23 @@ def test_penalty_is_the_sum_of_squares_of_weights_and_biases():
 
 
 def test_penalty_in_the_loss_equals_weight_decay_of_twice_the_coefficient(discs: Dataset):
-    images, masks = as_tensors(discs.train)
+    images, masks = tensors(discs.train)
     network, decayed = build_network(CONFIG), build_network(CONFIG)
     ours = torch.optim.Adam(network.parameters(), lr=1e-3)
     theirs = torch.optim.Adam(decayed.parameters(), lr=1e-3, weight_decay=2 * 0.01)
-    for trained, optimizer, l2 in ((network, ours, 0.01), (decayed, theirs, 0.0)):
+    for trainee, optimizer, l2 in ((network, ours, 0.01), (decayed, theirs, 0.0)):
         generators = torch.Generator().manual_seed(1), torch.Generator()
-        train_epoch(trained, optimizer, images, masks, replace(CONFIG, l2=l2), *generators)
+        train_epoch(trainee, optimizer, images, masks, replace(CONFIG, l2=l2), *generators)
     torch.testing.assert_close(weights(network), weights(decayed), rtol=1e-3, atol=1e-5)
 
 
-def test_evaluation_scores_each_image_by_itself(discs: Dataset):
-    images, masks = as_tensors(discs.test)
-    network = build_network(CONFIG)
-    scores, probabilities = evaluate(network, images, masks), predict(network, images)
-    for index in range(len(images)):
-        pred, true = probabilities[index] > 0.5, masks[index] > 0.5
-        counts = confusion(pred[None], true[None])
-        expected = [binary_cross_entropy(probabilities[index], masks[index]), DSC(pred, true), counts.dice, counts.iou]
-        found = [scores[metric][index] for metric in ("loss", "dsc", "dice", "iou")]
-        assert found == pytest.approx([float(value) for value in expected], abs=1e-6)
-
-
-def test_history_ends_with_the_scores_of_the_returned_network(discs: Dataset):
-    network, history = train(VARIANTS["dropout"], discs.train, discs.test)
-    for split, curves in ((discs.train, history.train), (discs.test, history.test)):
-        for metric, values in evaluate(network, *as_tensors(split)).items():
-            assert curves[metric][-1] == pytest.approx(float(np.mean(values)), abs=1e-6)
-
-
-def test_scoring_follows_evaluate_every_and_always_the_last_epoch(discs: Dataset):
-    epochs: list[None] = []
-    _, history = train(
-        replace(CONFIG, epochs=7, evaluate_every=3), discs.train, discs.test, on_epoch=lambda: epochs.append(None)
-    )
-    assert history.epochs == [3, 6, 7]
-    assert len(history.seconds) == len(epochs) == 7
+def test_snapshots_follow_their_interval_and_always_the_last_epoch(discs: Dataset):
+    training = trained(replace(CONFIG, epochs=7, snapshot_every=3), discs)
+    assert list(training.snapshots) == [3, 6, 7]
+    assert len(training.seconds) == 7
+    last = training.network.state_dict()
+    assert all(torch.equal(training.snapshots[7][name], value) for name, value in last.items())
+    assert not torch.equal(training.snapshots[6]["conv2.weight"], last["conv2.weight"])
 
 
 @pytest.mark.parametrize(
