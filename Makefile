@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
 REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION WORKERS NAME
-KNOWN := $(REPORT_VARIABLES) PYTHON
+KNOWN := $(REPORT_VARIABLES) PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
 ifneq ($(UNKNOWN),)
@@ -34,7 +34,7 @@ endif
 quote = '$(subst ','\'',$1)'
 ARGUMENTS = $(foreach v,$(REPORT_VARIABLES),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report lab test test-slow lint notebooks lock clean
+.PHONY: help report lab test test-slow lint bench notebooks lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ lint: $(TESTS_READY) ## style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+bench: $(READY) ## measure training on this machine, in ten minutes, into reports/bench.json
+	@$(PY) tests/bench.py
+
 notebooks: $(TESTS_READY) ## execute the notebooks and store the outputs that are the same on every machine
 	$(PY) tests/store_outputs.py notebooks/*.ipynb
 
@@ -66,9 +69,12 @@ lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 		--no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
 	sed -i.bak -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^#/d' -e '/^$$/d' requirements.lock && rm requirements.lock.bak
 
-clean: ## delete the reports and the stored runs
-	find reports -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -r {} +
-	rm -rf data/runs
+REPORTS_MADE = find reports -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference
+clean: ## say what reports and stored runs there are, and delete them after a yes (or YES=1)
+	@echo "To be deleted:"; $(REPORTS_MADE) -printf '  %p\n'
+	@echo "  $$(find data/runs -name run.pt 2>/dev/null | wc -l) finished runs in data/runs"
+	@answer=$(call quote,$(YES)); [ "$$answer" ] || read -r -p "Delete them? [y/N] " answer || true; \
+	case "$$answer" in y|yes|1) $(REPORTS_MADE) -exec rm -r {} + ; rm -rf data/runs ;; *) echo "Nothing deleted." ;; esac
 
 # The lock constrains what is installed: the report's packages first, the tools for tests when they are wanted.
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable

@@ -101,7 +101,8 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """Returns the processor's name."""
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else []
     return names[0] if names else platform.processor()
@@ -117,7 +118,7 @@ def provenance(parameters: Parameters, dataset: Dataset, started: datetime, comm
         "packages": {package: version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "threads": TrainingConfig().threads,
         "precision": parameters.precision,
         "workers": parameters.workers,
@@ -194,6 +195,11 @@ def recover(target: Path) -> None:
         old.rename(target)
 
 
+def temporary_folder(target: Path) -> Path:
+    """Returns where temporary files lie while a report is made; named after it, so that the next one finds them."""
+    return Path(tempfile.gettempdir()) / f"report-{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}"
+
+
 @contextmanager
 def _only_this_process(target: Path) -> Iterator[Path]:
     """Lends a folder beside the report to make it in, and takes away what a killed process left.
@@ -205,7 +211,7 @@ def _only_this_process(target: Path) -> Iterator[Path]:
     lock = store.lock(staging)
     if lock is None:
         raise UserError(f"reports/{target.name}: expected to make it alone, found another process at it; see NAME=")
-    temporary = Path(tempfile.gettempdir()) / f"report-{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}"
+    temporary = temporary_folder(target)
     before = {name: os.environ.get(name) for name in ("TMPDIR", "JUPYTER_RUNTIME_DIR")}
     try:
         for left in (*staging.iterdir(), temporary):

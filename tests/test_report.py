@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -6,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import QUICK, write_dataset
+from conftest import QUICK, draw_discs, write_dataset
 from nbformat.v4 import new_code_cell, new_notebook
 
 from lib import notebooks, report
@@ -157,9 +160,13 @@ class References(HTMLParser):
         ]  # fmt: skip
 
 
-def without_times(results: dict) -> dict:
+def without_times(results: dict, of_runs: bool = False) -> dict:
+    """Without what tells time; where runs were trained anew, without the time that took as well."""
     for key in ("started", "seconds", "git_commit", "git_dirty"):
         results["provenance"].pop(key)
+    for run in (run for variant in results["variants"].values() for run in variant["runs"] if of_runs):
+        run.pop("seconds")
+        run["history"].pop("seconds")
     return results
 
 
@@ -264,33 +271,94 @@ def test_names_of_files_and_datasets_are_shown_as_text(discs: Dataset, tmp_path:
     assert f"<strong>{name.replace('<', '&lt;').replace('>', '&gt;')}</strong>" in html
 
 
+def start_report(folder: Path, name: str, runs: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Starts `make report` as a person does, in a session of its own."""
+    given = (f"PYTHON={sys.executable}", f"DATASET={folder}", f"NAME={name}", "SEEDS=1", *arguments)
+    return subprocess.Popen(
+        ("make", "report", *given), cwd=ROOT, env={**os.environ, "REPORT_RUNS": str(runs)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def name(tmp_path_factory) -> Iterator[str]:
+    """A name for a report among the user's, which is removed."""
+    name = f"test-{tmp_path_factory.mktemp('report').name}-{os.getpid()}"
+    yield name
+    for left in (name, f".{name}.new", f".{name}.old", f"{name}.failed"):
+        shutil.rmtree(ROOT / "reports" / left, ignore_errors=True)
+
+
+def left_behind(name: str, runs: Path) -> list[str]:
+    """What of a report is still there and should not be: processes, temporary files, locks."""
+    processes = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("REPORT_RUNS") == str(runs):
+                processes.append(" ".join(process.cmdline()))
+    beside = [path.name for path in (ROOT / "reports").glob(f".{name}*")]
+    half = [path.name for path in runs.rglob("*") if path.is_file() and path.name != "run.pt"]
+    temporary = report.temporary_folder(ROOT / "reports" / name)
+    return [*processes, *beside, *half, *([str(temporary)] if temporary.exists() else [])]
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_finished_run(
+    kills: int, name: str, tmp_path: Path
+):
+    """The kills are spread over the time of an undisturbed report, alternately of all processes and of one alone."""
+    folder = write_dataset(Dataset("discs", draw_discs(24, 1, size=64), draw_discs(8, 2, size=64)), tmp_path / "discs")
+    target, undisturbed = ROOT / "reports" / name, tmp_path / "undisturbed"
+    started = time.monotonic()
+    first = start_report(folder, name, undisturbed, "EPOCHS=10")
+    assert b"report: " in first.communicate()[0]
+    duration = time.monotonic() - started
+    expected = without_times(json.loads((target / "results.json").read_text()), of_runs=True)
+
+    moments = np.random.default_rng(0).permutation((np.arange(kills) + 0.5) / kills) * duration
+    reached = set()
+    for number, moment in enumerate(moments):
+        runs = tmp_path / f"runs-{number}"
+        shutil.rmtree(target)
+        killed = start_report(folder, name, runs, "EPOCHS=10")
+        time.sleep(moment)
+        reached.add((len(list(runs.rglob("run.pt"))), target.exists()))
+        if number % 2:
+            os.killpg(killed.pid, signal.SIGKILL)
+        else:  # make sees its command die
+            for child in psutil.Process(killed.pid).children():
+                child.kill()
+        killed.communicate()
+        finished = {path: path.read_bytes() for path in runs.rglob("run.pt")}
+
+        again = start_report(folder, name, runs, "EPOCHS=10")
+        assert b"report: " in again.communicate()[0]
+        assert again.returncode == 0
+        assert without_times(json.loads((target / "results.json").read_text()), of_runs=True) == expected
+        assert finished.items() <= {path: path.read_bytes() for path in runs.rglob("run.pt")}.items()
+        assert left_behind(name, runs) == []
+    assert len(reached) > 1 or kills == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["data:", "notebooks:"])
-def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset, tmp_path: Path):
+def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset, name: str, tmp_path: Path):
     """As in a terminal: the signal reaches the whole process group, but not the kernels' sessions."""
-    folder = write_dataset(discs, tmp_path / "interrupted")
-    target = ROOT / "reports" / "interrupted"
+    folder, target = write_dataset(discs, tmp_path / "discs"), ROOT / "reports" / name
     target.mkdir(parents=True)
     (target / "results.json").write_text("{}")
-    epochs = "5000" if moment == "data:" else "1"
-    try:
-        process = subprocess.Popen(
-            (sys.executable, "-u", "-m", "lib.report", f"DATASET={folder}", "SEEDS=1", f"EPOCHS={epochs}"),
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        output = b""
-        while moment.encode() not in output:
-            output += os.read(process.stdout.fileno(), 65536)
-        time.sleep(6)  # into training, or into the kernels' start
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert children
-        os.killpg(process.pid, signal.SIGINT)
-        output += process.communicate(timeout=30)[0]
-        assert process.returncode == 130
-        assert b"interrupted: no report was written or replaced" in output
-        assert b"Traceback" not in output
-        assert psutil.wait_procs(children, timeout=10)[1] == []
-        assert tree(target) == {"results.json": b"{}"}
-        assert [path.name for path in target.parent.glob(".interrupted*")] == []
-    finally:
-        shutil.rmtree(target)
+    process = start_report(folder, name, tmp_path / "runs", f"EPOCHS={5000 if moment == 'data:' else 1}")
+    output = b""
+    while moment.encode() not in output:
+        output += os.read(process.stdout.fileno(), 65536)
+    time.sleep(6)  # into training, or into the kernels' start
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) > 1
+    os.killpg(process.pid, signal.SIGINT)
+    output += process.communicate(timeout=30)[0]
+    assert process.returncode != 0
+    assert b"interrupted: no report was written or replaced" in output
+    assert b"Traceback" not in output
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert tree(target) == {"results.json": b"{}"}
+    assert set(left_behind(name, tmp_path / "runs")) <= {"checkpoint.pt"}
