@@ -44,7 +44,7 @@ report: $(READY) ## train what is missing and write reports/<name>/report.html
 	@$(PY) -m lib.report $(ARGUMENTS)
 
 lab: $(READY) ## open the notebooks in JupyterLab
-	@$(PY) -m jupyterlab notebooks
+	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
 	$(PY) -m pytest -m "not slow"

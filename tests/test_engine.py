@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -253,6 +254,11 @@ def test_the_callers_environment_is_as_it_was_and_workers_have_the_allocators_se
         assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MALLOC_TOP_PAD_" not in os.environ
+
+
+def test_the_readme_gives_dask_workers_the_same_environment():
+    (given,) = re.findall(r"PRE_SPAWN_ENVIRON='(\{.*\})'", (ROOT / "README.md").read_text())
+    assert json.loads(given) == engine.WORKER_ENVIRONMENT
 
 
 # Under a real Dask scheduler with worker processes of its own.
