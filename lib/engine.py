@@ -9,12 +9,13 @@ import os
 import platform
 import queue
 import signal
+import sys
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +23,12 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from lib import store
 from lib.data import Dataset, FailedRun, UserError
-from lib.evaluation import evaluate
-from lib.training import Training, TrainingConfig, build_network, thread_count
+from lib.evaluation import Scores, score_snapshot
+from lib.training import Training, TrainingConfig
 
 TASK_SECONDS = 5.0  # that a task trains before it hands back its state
 SAVE_SECONDS = 30.0  # between two checkpoints of a run on disk
@@ -54,7 +54,7 @@ def continue_run(
     """The task of a worker: trains and scores one run from where it stands, for some seconds or to its end.
 
     Args:
-        dataset: trained and scored on; None for the one that the worker was started with.
+        dataset: trained and scored on; None for the one that the worker has.
         config: of the run.
         state: returned by the task before; None at the beginning.
         code: `store.training_code` and `store.scoring_code` of the process that asks.
@@ -69,35 +69,28 @@ def continue_run(
     if code != (here := (store.training_code(), store.scoring_code())):
         raise RuntimeError(f"worker on {platform.node()}: expected the code {code}, found {here}; install the same")
     data = dataset or _dataset
-    training = Training(config)
-    scores: dict[int, Any] = {}
-    if state is not None:
-        stored = store.from_bytes(state)
-        training.load_state_dict(stored["training"])
-        scores = stored["scores"] if stored["scored_by"] == code[1] else {}
-    until = time.monotonic() + seconds
-    while (unscored := training.snapshots.keys() - scores.keys()) or not training.finished:
-        if unscored:
-            epoch = min(unscored)
-            scores[epoch] = _score(config, training.snapshots[epoch], data)
-        else:
-            training.advance(data.train.images, data.train.masks)
-        if time.monotonic() > until:
-            break
-    finished = training.finished and scores.keys() == training.snapshots.keys()
-    payload = store.to_bytes({"training": training.state_dict(), "scores": scores, "scored_by": code[1]})
+    with _one_at_a_time:
+        training = Training(config)
+        scores: dict[int, Scores] = {}
+        if state is not None:
+            stored = store.from_bytes(state)
+            training.load_state_dict(stored["training"])
+            scores = stored["scores"] if stored["scored_by"] == code[1] else {}
+        until = time.monotonic() + seconds
+        while (unscored := training.snapshots.keys() - scores.keys()) or not training.finished:
+            if unscored:
+                epoch = min(unscored)
+                scores[epoch] = score_snapshot(config, training.snapshots[epoch], data)
+            else:
+                training.advance(data.train.images, data.train.masks)
+            if time.monotonic() > until:
+                break
+        finished = training.finished and scores.keys() == training.snapshots.keys()
+        payload = store.to_bytes({"training": training.state_dict(), "scores": scores, "scored_by": code[1]})
     return payload, len(training.seconds), finished
 
 
-def _score(config: TrainingConfig, weights: dict[str, torch.Tensor], dataset: Dataset) -> dict[str, Any]:
-    """Returns the scores of every image, by split and metric."""
-    network = build_network(config)
-    network.load_state_dict(weights)
-    with thread_count(config.threads):
-        return {
-            name: evaluate(network, torch.from_numpy(split.images), torch.from_numpy(split.masks))
-            for name, split in dataset.splits.items()
-        }
+_one_at_a_time = threading.Lock()  # a Dask worker may have threads; initialisation and thread count are the process's
 
 
 @dataclass
@@ -110,16 +103,18 @@ class _Job:
     epochs: int = 0
     finished: bool = False
     lock: int | None = None
-    saved: float = 0.0  # when a checkpoint was last written, on the monotonic clock
+    saved: float = 0.0  # when it was last on disk, on the monotonic clock
     deaths: int = 0  # of workers under it
 
     def claim(self) -> bool:
         """Locks the run and takes up what the store has of it; returns False where another process is at it."""
+        if self.lock is not None:
+            return True
         self.lock = store.lock(self.folder)
         if self.lock is None:
             return False
-        run = store.read(self.folder / store.RUN)
-        self.state = run or store.read(self.folder / store.CHECKPOINT)
+        run = store.read(self.folder / store.RUN, say=True)
+        self.state = run or store.read(self.folder / store.CHECKPOINT, say=True)
         self.saved = time.monotonic()
         if self.state:
             stored = store.from_bytes(self.state)
@@ -127,23 +122,15 @@ class _Job:
             self.finished = run is not None and stored["scored_by"] == store.scoring_code()
         return True
 
-    def save(self, name: str) -> None:
-        """Writes the state, if there is one."""
+    def save(self) -> None:
+        """Writes the finished run, or a checkpoint."""
         if self.state is not None:
-            store.write(self.folder / name, self.state)
+            store.write(self.folder, self.state, self.finished)
             self.saved = time.monotonic()
 
-    def keep(self) -> None:
-        """Writes the finished run, or a checkpoint if the last is old."""
-        if self.finished:
-            self.save(store.RUN)
-            (self.folder / store.CHECKPOINT).unlink(missing_ok=True)
-            self.release()
-        elif time.monotonic() - self.saved > SAVE_SECONDS:
-            self.save(store.CHECKPOINT)
-
     def release(self) -> None:
-        """Lets other processes have the run."""
+        """Lets other processes have the run, and its memory go."""
+        self.state = None
         if self.lock is not None:
             store.unlock(self.lock)
             self.lock = None
@@ -164,53 +151,55 @@ def finish_runs(configs: Mapping[Path, TrainingConfig], dataset: Dataset, worker
     if not configs:
         return
     jobs = sorted(map(_Job, configs.keys(), configs.values()), key=lambda job: -job.config.epochs)
-    waiting = deque(jobs)
-    running: dict[Future[Any], _Job] = {}
-    failures: list[str] = []
-    code = store.training_code(), store.scoring_code()
+    waiting, running, failures = deque(jobs), dict[Future[Any], _Job](), list[str]()
     progress = tqdm(total=sum(job.config.epochs for job in jobs), unit="epoch", smoothing=0.1, leave=False)
-    with progress, _executor(dataset, min(workers, len(jobs))) as (executor, data, capacity):
-
-        def submit(job: _Job) -> None:
-            running[executor.submit(continue_run, data, job.config, job.state, code, TASK_SECONDS)] = job
-
+    with progress, _executor(dataset, min(workers, len(jobs))) as (submit, capacity):
         try:
             while waiting or running:
-                progress.set_description(f"training: {sum(job.finished for job in jobs)} of {len(jobs)} runs done")
+                told = f"{sum(job.finished for job in jobs)} of {len(jobs)} runs done"
+                progress.set_description(f"training: {told}" if running else f"waiting for a worker: {told}")
                 for _ in range(min(len(waiting), capacity() - len(running))):
                     job = waiting.popleft()
+                    before = job.epochs
                     if not job.claim():
                         waiting.append(job)
                         continue
-                    progress.total = (progress.total or 0) - job.epochs  # that another process trained
+                    progress.total = (progress.total or 0) - (job.epochs - before)  # that another process trained
                     if job.finished:
                         job.release()
                     else:
-                        submit(job)
-                if not running:  # other processes have what is left, or no worker is there
+                        running[submit(job.config, job.state)] = job
+                if not running:  # no worker is there, or other processes have what is left
                     time.sleep(0.5)
                 for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
-                    error = future.exception()
+                    error = CancelledError() if future.cancelled() else future.exception()
                     if error is None:
                         before = job.epochs
                         job.state, job.epochs, job.finished = future.result()
                         progress.update(job.epochs - before)
-                        job.keep()
-                        if not job.finished:
-                            submit(job)
-                    elif isinstance(error, BrokenProcessPool) and job.deaths < REPEATS:
+                        if job.finished or time.monotonic() - job.saved > SAVE_SECONDS:
+                            job.save()
+                    elif isinstance(error, BrokenProcessPool | CancelledError) and job.deaths < REPEATS:
                         job.deaths += 1
-                        submit(job)
                     else:
                         failures.append(f"{job.config}\n{''.join(traceback.format_exception(error))}")
+                        progress.write(f"failed, the others go on: {failures[-1]}", file=sys.stderr)
                         job.release()
-        finally:  # Ctrl-C above all
-            for job in running.values():
-                job.save(store.CHECKPOINT)
-                job.release()
+                        continue
+                    if job.finished:
+                        job.release()
+                    else:
+                        waiting.appendleft(job)
+        finally:
+            for job in jobs:
+                if job.lock is not None:  # Ctrl-C above all
+                    try:
+                        job.save()
+                    finally:
+                        job.release()
     if failures:
-        raise TrainingError(f"{len(failures)} of {len(jobs)} runs:\n" + "\n".join(failures))
+        raise TrainingError(f"{len(failures)} of {len(jobs)} runs, the first of them:\n{failures[0]}")
 
 
 class LocalWorkers(Executor):
@@ -221,13 +210,22 @@ class LocalWorkers(Executor):
 
     def __init__(self, workers: int, dataset: Dataset) -> None:
         self._dataset = dataset
+        self._pools: list[ProcessPoolExecutor] = []
         self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
         for _ in range(workers):
             self._idle.put(self._pool())
 
     def _pool(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker, initargs=(self._dataset,))
+        pool = ProcessPoolExecutor(1, mp_context=context, initializer=_follow_parent)
+        # Ctrl-C reaches all processes; the parent ends this one, which inherits that it is deaf to the signal.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            pool.submit(_take_dataset, self._dataset)  # as a task: starting the process need not wait for it
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._pools.append(pool)
+        return pool
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Runs a function in a free process; its future raises BrokenProcessPool if the process dies."""
@@ -245,50 +243,79 @@ class LocalWorkers(Executor):
         future.add_done_callback(free)
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Ends all processes, in the middle of their tasks if they have any."""
-        for process in multiprocessing.active_children():
-            process.terminate()
-            process.join()
+        for pool in self._pools:
+            for process in list((pool._processes or {}).values()):  # Python 3.14 has pool.terminate_workers()
+                process.terminate()
+            pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
-def _start_worker(dataset: Dataset) -> None:
-    """Runs first in each process: keeps the data, and sees to it that the process ends with its parent."""
+def _take_dataset(dataset: Dataset) -> None:
     global _dataset
     _dataset = dataset
-    parent = multiprocessing.parent_process()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
 
-    def follow_parent() -> None:
+
+def _follow_parent() -> None:
+    """Sees to it that a process ends with its parent, even where that is killed."""
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
         connection.wait([parent.sentinel] if parent else [])
         os._exit(1)
 
-    threading.Thread(target=follow_parent, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
 
 
-_dataset: Any = None  # in local workers, the dataset that they were started with
+_dataset: Any = None  # in local workers, the dataset that they were given
+
+Submit = Callable[[TrainingConfig, bytes | None], Future[Any]]
 
 
 @contextmanager
-def _executor(dataset: Dataset, workers: int) -> Iterator[tuple[Executor, Any, Callable[[], int]]]:
-    """Lends an executor, what stands for the dataset in its tasks, and a function that tells how many run at once."""
+def _executor(dataset: Dataset, workers: int) -> Iterator[tuple[Submit, Callable[[], int]]]:
+    """Lends a function that continues a run somewhere, and one that tells how many of them can go on at once."""
+    code = store.training_code(), store.scoring_code()
+
+    def seconds(state: bytes | None) -> float:
+        return TASK_SECONDS * max(1.0, len(state or b"") / 1e6)  # handing back a large state takes its time too
+
     if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
-        with _dask(address, dataset) as lent:
-            yield lent
+        with _dask(address) as (client, scattered):
+            executor = client.get_executor(pure=False)
+            yield (
+                lambda config, state: executor.submit(
+                    continue_run, scattered(dataset), config, state, code, seconds(state)
+                ),
+                lambda: len(client.nthreads()),
+            )
         return
+    with local_workers(workers, dataset) as local:
+        yield (
+            lambda config, state: local.submit(continue_run, None, config, state, code, seconds(state)),
+            lambda: workers,
+        )
+
+
+@contextmanager
+def local_workers(workers: int, dataset: Dataset) -> Iterator[LocalWorkers]:
+    """Lends processes that have the dataset and started with WORKER_ENVIRONMENT; they end with the block."""
     before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
     os.environ.update(WORKER_ENVIRONMENT)  # processes take it over when they start
     try:
         with LocalWorkers(workers, dataset) as executor:
-            yield executor, None, lambda: workers
+            yield executor
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @contextmanager
-def _dask(address: str, dataset: Dataset) -> Iterator[tuple[Executor, Any, Callable[[], int]]]:
-    """Connects to a scheduler, which repeats the tasks of workers that die by itself."""
+def _dask(address: str) -> Iterator[tuple[Any, Callable[[Dataset], Any]]]:
+    """Connects to a scheduler, which itself repeats the tasks of workers that die.
+
+    Lends the client, and a function that sends a dataset to the workers once, and again if all who had it are gone.
+    """
     try:
         from distributed import Client
     except ImportError:
@@ -297,7 +324,12 @@ def _dask(address: str, dataset: Dataset) -> Iterator[tuple[Executor, Any, Calla
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise UserError(f"DASK_SCHEDULER_ADDRESS={address}: expected a running scheduler, found: {error}") from None
+    held: list[Any] = []
+
+    def scattered(dataset: Dataset) -> Any:
+        if not held or held[0].status != "finished":
+            held[:] = [client.scatter(dataset, broadcast=True)]
+        return held[0]
+
     with client:
-        client.wait_for_workers(1)
-        data = client.scatter(dataset, broadcast=True)
-        yield client.get_executor(pure=False), data, lambda: sum(client.nthreads().values())
+        yield client, scattered

@@ -7,8 +7,11 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
+from lib.data import Dataset
 from lib.metrics import DSC, confusion
-from lib.training import as_input
+from lib.training import TrainingConfig, as_input, build_network, thread_count
+
+Scores = dict[str, dict[str, Float64[Tensor, " image"]]]  # by split and metric
 
 THRESHOLD = 0.5  # a pixel is foreground where its probability is above this
 METRICS = ("loss", "dsc", "dice", "iou")  # what `evaluate` returns
@@ -57,3 +60,14 @@ def evaluate(
     loss = binary_cross_entropy(probabilities, masks.float(), reduction="none").mean(dim=(1, 2))
     dsc = torch.stack([DSC(pred, true) for pred, true in zip(mask_pred, masks, strict=True)])
     return {"loss": loss.double(), "dsc": dsc.double(), "dice": counts.dice, "iou": counts.iou}
+
+
+def score_snapshot(config: TrainingConfig, weights: dict[str, Tensor], dataset: Dataset) -> Scores:
+    """Returns the scores of every image of a dataset by a network of given weights, as `evaluate` does."""
+    network = build_network(config)
+    network.load_state_dict(weights)
+    with thread_count(config.threads):
+        return {
+            name: evaluate(network, torch.from_numpy(split.images), torch.from_numpy(split.masks))
+            for name, split in dataset.splits.items()
+        }

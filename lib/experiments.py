@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lib import store
 from lib.data import Dataset, Split
-from lib.engine import finish_runs
+from lib.engine import TrainingError, finish_runs
 from lib.evaluation import METRICS, History, predict
 from lib.training import Precision, TrainingConfig, build_network
 
@@ -132,11 +132,14 @@ def trained_runs(
         for variant in variants
     }
     wanted = [config for configs in plan.values() for config in configs]
-    runs = {config: stored_run(config, dataset) for config in wanted}
-    missing = [config for config, run in runs.items() if run is None]
+    runs = {config: run for config in wanted if (run := stored_run(config, dataset))}
+    missing = [config for config in wanted if config not in runs]
     finish_runs({store.folder_of(config, dataset): config for config in missing}, dataset, workers)
-    runs |= {config: stored_run(config, dataset) for config in missing}
-    return {variant: [run for config in configs if (run := runs[config])] for variant, configs in plan.items()}
+    for config in missing:
+        if (run := stored_run(config, dataset)) is None:
+            raise TrainingError(f"{config}: finished, and gone from the store or scored by other code since")
+        runs[config] = run
+    return {variant: [runs[config] for config in configs] for variant, configs in plan.items()}
 
 
 def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:

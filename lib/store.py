@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tokenize
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,10 @@ _DIGEST_BYTES = 32
 
 @cache
 def code_hash(*modules: str) -> str:
-    """Returns a hash of modules of lib as they run: comments, docstrings and blank lines do not count."""
+    """Returns a hash of modules of lib as they run: comments, docstrings and blank lines do not count.
+
+    It is one for one minor version of Python, where a text has the same tokens.
+    """
     digest = hashlib.sha256()
     for module in modules:
         text = (ROOT / "lib" / f"{module}.py").read_text()
@@ -38,7 +42,7 @@ def code_hash(*modules: str) -> str:
             if token.type in silent:
                 continue
             before_statement = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-            digest.update(f"{token.type} {token.string}\0".encode())
+            digest.update(f"{tokenize.tok_name[token.type]} {token.string}\0".encode())
     return digest.hexdigest()
 
 
@@ -70,15 +74,24 @@ def from_bytes(payload: bytes) -> Any:
     return torch.load(io.BytesIO(payload), weights_only=True)
 
 
-def write(path: Path, payload: bytes) -> None:
-    """Writes a file that is there whole or not at all, behind its checksum; the caller holds the run's lock."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(hashlib.sha256(payload).digest() + payload)
-    partial.replace(path)
+def write(folder: Path, payload: bytes, finished: bool) -> None:
+    """Writes a checkpoint or the finished run, behind its checksum; the caller holds the lock.
+
+    The file is there whole or not at all. A finished run takes the place of its checkpoint, so that after a death at
+    any moment there is one file, and what was half written is overwritten by the next.
+    """
+    partial, checkpoint = folder / "checkpoint.partial", folder / CHECKPOINT
+    with partial.open("wb") as file:
+        file.write(hashlib.sha256(payload).digest() + payload)
+        file.flush()
+        os.fsync(file.fileno())  # or a power failure could leave an empty file under the final name
+    partial.replace(checkpoint)
+    if finished:
+        checkpoint.replace(folder / RUN)
 
 
-def read(path: Path) -> bytes | None:
-    """Returns what `write` was given, or None where nothing is; a damaged file is said, and removed."""
+def read(path: Path, say: bool = False) -> bytes | None:
+    """Returns what `write` was given, or None where nothing is or it is damaged, and says the latter if asked to."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -86,8 +99,8 @@ def read(path: Path) -> bytes | None:
     checksum, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() == checksum:
         return payload
-    print(f"{path.parent.name}/{path.name}: damaged, computed again", file=sys.stderr)
-    path.unlink(missing_ok=True)
+    if say:
+        print(f"{path.parent.name}/{path.name}: damaged, computed again", file=sys.stderr)
     return None
 
 
@@ -95,17 +108,19 @@ def lock(folder: Path) -> int | None:
     """Makes a folder and locks it; returns what `unlock` needs, or None where another process has it."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), folder.stat()):
-                return descriptor
-        except BlockingIOError:
+        with suppress(FileNotFoundError):  # who had it removed it between two of our steps
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            except BaseException:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
-            return None
-        except FileNotFoundError:  # who had it removed it between our two steps
-            pass
-        os.close(descriptor)
 
 
 def unlock(descriptor: int) -> None:

@@ -1,11 +1,12 @@
 """`make bench`: what training costs on this machine, against a plain loop; ratios within one run are what counts.
 
-Everything is measured round by round, so that a machine that slows down slows down all alike. Medians over ROUNDS,
-from the least to the greatest in brackets.
+Everything is measured round by round, so that a machine that slows down slows down all alike; ratios are
+of one round. Medians over ROUNDS, from the least to the greatest in brackets.
 """
 
 import json
 import multiprocessing
+import os
 import platform
 import shutil
 import tempfile
@@ -112,7 +113,10 @@ def rounds(measurements: dict[str, Callable[[], float]]) -> dict[str, list[float
 def epochs_table(dataset: Dataset) -> tuple[dict[str, list[float]], float]:
     """Seconds per epoch over all runs in every way of training, and how far plain and engine weights lie apart."""
     plain = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-    with plain, engine._executor(dataset, CORES) as (workers, _, _):
+    assert plain.submit(os.getenv, "MALLOC_TOP_PAD_").result() is None  # it starts here, with the author's environment
+    with plain, engine.local_workers(CORES, dataset) as workers:
+        for future in [workers.submit(time.sleep, 5) for _ in range(CORES)]:  # until all have started
+            future.result()
 
         def by_engine(variant: str, precision: str, count: int) -> Callable[[], float]:
             config = variant_config(variant, 0, EPOCHS, precision=precision)
@@ -139,7 +143,7 @@ def epochs_table(dataset: Dataset) -> tuple[dict[str, list[float]], float]:
 
 def images_table(dataset: Dataset) -> dict[str, list[float]]:
     """Seconds of one epoch of one worker against the number of images."""
-    with engine._executor(dataset, 1) as (workers, _, _):
+    with engine.local_workers(1, dataset) as workers:
         return rounds(
             {str(n): lambda n=n: workers.submit(engine_epochs, TrainingConfig(), n, 1).result()[0][0] for n in IMAGES}
         )

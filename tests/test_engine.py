@@ -1,6 +1,7 @@
 """The engine with real processes: killed, raising, holding locks, and under a real Dask scheduler."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from lib import engine, store
 from lib.data import ROOT, Dataset, UserError
@@ -80,6 +83,32 @@ def test_a_run_whose_worker_is_killed_goes_on_from_its_last_state(discs: Dataset
     assert workers() == []
 
 
+def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dataset, runs_folder: Path, monkeypatch):
+    """The killed one is another process; what it left half written does not matter."""
+    config = variant_config("noise", 3, 300)
+    folder = store.folder_of(config, discs)
+    other = multiprocessing.get_context("spawn").Process(target=finish_and_save_often, args=(folder, config, discs))
+    other.start()
+    while store.read(folder / store.CHECKPOINT) is None:
+        time.sleep(0.02)
+    other.kill()
+    other.join()
+    (folder / "checkpoint.partial").write_bytes(b"half of a check")
+    trained = len(store.from_bytes(store.read(folder / store.CHECKPOINT))["training"]["seconds"])
+    assert 0 < trained < 300
+    taken_up, claim = [], engine._Job.claim
+    monkeypatch.setattr(engine._Job, "claim", lambda job: claim(job) and (taken_up.append(job.epochs) or True))
+    finish_runs({folder: config}, discs, workers=1)
+    assert taken_up[0] == trained
+    assert same_weights(config, discs)
+    assert files(runs_folder) == ["run.pt"]
+
+
+def finish_and_save_often(folder: Path, config: TrainingConfig, dataset: Dataset) -> None:
+    engine.TASK_SECONDS, engine.SAVE_SECONDS = 0.2, 0
+    finish_runs({folder: config}, dataset, workers=1)
+
+
 def dies_with_seed_0(dataset, config, *arguments):
     """In place of `continue_run`, in a worker: one run is always killed, as by a machine without memory for it."""
     if config.seed == 0:
@@ -91,11 +120,11 @@ def test_a_run_that_kills_its_worker_every_time_is_given_up_and_the_others_are_f
     discs: Dataset, runs_folder: Path, monkeypatch
 ):
     monkeypatch.setattr(engine, "continue_run", dies_with_seed_0)
-    deaths = []
-    monkeypatch.setattr(
-        engine.LocalWorkers, "_pool", lambda self, pool=engine.LocalWorkers._pool: deaths.append(1) or pool(self)
-    )
-    with pytest.raises(TrainingError, match=r"1 of 3 runs:\nTrainingConfig\(.* seed=0,.*\n.*BrokenProcessPool"):
+    deaths, new_pool = [], engine.LocalWorkers._pool
+    monkeypatch.setattr(engine.LocalWorkers, "_pool", lambda local: deaths.append(1) or new_pool(local))
+    with pytest.raises(
+        TrainingError, match=r"1 of 3 runs, the first of them:\nTrainingConfig\(.* seed=0,.*\n.*BrokenProcessPool"
+    ):
         trained_runs(discs, ["baseline"], seeds=3, epochs=20, workers=2)
     assert len(deaths) == 2 + 1 + engine.REPEATS  # two processes to begin with, and one for each that died
     assert files(runs_folder) == ["run.pt", "run.pt"]
@@ -107,7 +136,7 @@ def test_a_run_that_raises_is_reported_with_configuration_and_traceback_and_the_
 ):
     monkeypatch.setitem(VARIANTS, "bad", Variant("Bad", {"batch_size": 2**70}))  # torch cannot split by that
     with pytest.raises(
-        TrainingError, match=r"1 of 2 runs:\nTrainingConfig\(.*batch_size=1180591620717411303424"
+        TrainingError, match=r"1 of 2 runs, the first of them:\nTrainingConfig\(.*batch_size=1180591620717411303424"
     ) as got:
         trained_runs(discs, ["bad", "baseline"], seeds=1, epochs=1)
     assert "in train_epoch" in str(got.value)
@@ -157,10 +186,9 @@ def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, ru
     waiter.start()
     time.sleep(3)
     assert not ended
-    assert workers() == []
     state, _, finished = continue_run(discs, config, None, (store.training_code(), store.scoring_code()), seconds=60)
     assert finished
-    store.write(folder / store.RUN, state)
+    store.write(folder, state, finished=True)
     written = (folder / store.RUN).read_bytes()
     store.unlock(lock)
     waiter.join(60)
@@ -183,40 +211,63 @@ def test_a_lock_ends_with_its_process(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_training_keeps_what_it_has_and_ends_its_processes(discs: Dataset, runs_folder: Path, monkeypatch):
-    config = variant_config("baseline", 0, 100_000)
+@pytest.mark.parametrize("where", ["wait", "store.write", "submit"])
+def test_interrupted_training_keeps_what_it_has_and_lets_go_of_it(
+    where, discs: Dataset, runs_folder: Path, monkeypatch
+):
+    monkeypatch.setattr(engine, "SAVE_SECONDS", 0)
+    config = variant_config("baseline", 0, 400)
+    folder = store.folder_of(config, discs)
+    owner, name = {"wait": (engine, "wait"), "store.write": (store, "write")}.get(
+        where, (engine.LocalWorkers, "submit")
+    )
+    original, calls = getattr(owner, name), []
 
-    def interrupted(*_args, **_options):
-        if time.monotonic() > until:
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
             raise KeyboardInterrupt
-        return original(*_args, **_options)
+        return original(*arguments, **options)
 
-    original, until = engine.wait, time.monotonic() + 8
-    monkeypatch.setattr(engine, "wait", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        finish_runs({store.folder_of(config, discs): config}, discs, workers=1)
-    assert files(runs_folder) == ["checkpoint.pt"]
-    state = store.from_bytes(store.read(store.folder_of(config, discs) / store.CHECKPOINT))
-    assert 0 < len(state["training"]["seconds"]) < 100_000
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finish_runs({folder: config}, discs, workers=1)
     assert workers() == []
+    kept = store.read(folder / store.CHECKPOINT)
+    assert kept is not None or where == "wait"  # it came before the first state did
+    finish_runs({folder: config}, discs, workers=1)  # would wait for ever for a lock that was not let go
+    assert same_weights(config, discs)
+    assert files(runs_folder) == ["run.pt"]
+
+
+def test_ending_the_engine_leaves_other_child_processes_of_the_caller_alone(discs: Dataset, runs_folder: Path):
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+    assert other.is_alive()
+    other.kill()
+    other.join()
 
 
 def test_a_run_is_known_by_its_configuration_data_code_and_torch(discs: Dataset, monkeypatch):
     config = variant_config("baseline", 0, 60)
-    keys = {
-        store.folder_of(config, discs),
+    others = [
         store.folder_of(variant_config("baseline", 1, 60), discs),
         store.folder_of(variant_config("baseline", 0, 60, precision="bf16"), discs),
+        store.folder_of(replace(config, threads=2), discs),
         store.folder_of(variant_config("l2", 0, 60), discs),
         store.folder_of(config, Dataset("discs", discs.test, discs.train)),
-    }
-    assert store.folder_of(config, Dataset("another name", discs.train, discs.test)) in keys
-    monkeypatch.setattr(store, "training_code", lambda: "a changed loss")
-    keys.add(store.folder_of(config, discs))
-    monkeypatch.undo()
-    monkeypatch.setattr("torch.__version__", "2.99")
-    keys.add(store.folder_of(config, discs))
-    assert len(keys) == 7
+    ]
+    same = store.folder_of(config, Dataset("another name", discs.train, discs.test))
+    assert same == store.folder_of(config, discs)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "code_hash", lambda *modules: "a changed loss" if "training" in modules else "the same")
+        others.append(store.folder_of(config, discs))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "2.99")
+        others.append(store.folder_of(config, discs))
+    assert len({same, *others}) == 8
 
 
 @pytest.mark.parametrize(
@@ -249,7 +300,7 @@ def test_a_worker_with_other_code_refuses_to_work(discs: Dataset):
 def test_the_callers_environment_is_as_it_was_and_workers_have_the_allocators_settings(discs: Dataset, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
-    with engine._executor(discs, 1) as (executor, _, _):
+    with engine.local_workers(1, discs) as executor:
         assert executor.submit(os.getenv, "MALLOC_TOP_PAD_").result() == str(2**28)
         assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7"
@@ -265,8 +316,8 @@ def test_the_readme_gives_dask_workers_the_same_environment():
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path, monkeypatch) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """A scheduler and two worker processes on loopback, as one would start them by hand."""
+def start_worker(tmp_path: Path, monkeypatch) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts a worker process of a scheduler on loopback, as one would by hand."""
     environment = {**os.environ, **engine.WORKER_ENVIRONMENT, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "2"}
     file = tmp_path / "scheduler.json"
     with ExitStack() as stack:
@@ -284,10 +335,16 @@ def scheduler(tmp_path: Path, monkeypatch) -> Iterator[list[subprocess.Popen[byt
         address = json.loads(file.read_text())["address"]
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
         options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path))
-        yield [dask("worker", address, *options) for _ in range(2)]
+        yield lambda: dask("worker", address, *options)
 
 
-def test_dask_workers_give_the_same_bits_and_one_that_dies_is_replaced_by_the_other(
+@pytest.fixture
+def scheduler(start_worker) -> list[subprocess.Popen[bytes]]:
+    """The two workers of a scheduler."""
+    return [start_worker() for _ in range(2)]
+
+
+def test_dask_workers_give_the_same_bits_and_the_runs_of_one_that_dies_go_to_the_other(
     scheduler, discs: Dataset, runs_folder: Path, monkeypatch
 ):
     monkeypatch.setattr(engine, "SAVE_SECONDS", 0)
@@ -299,6 +356,25 @@ def test_dask_workers_give_the_same_bits_and_one_that_dies_is_replaced_by_the_ot
     assert same_weights(variant_config("dropout", 0, 100), discs)
     assert files(runs_folder) == ["run.pt", "run.pt"]
     assert workers() == []
+
+
+def test_a_run_outlives_the_only_dask_worker(scheduler, discs: Dataset, runs_folder: Path, monkeypatch, start_worker):
+    """With it the data are lost that it had been sent; the next worker gets them again."""
+    monkeypatch.setattr(engine, "SAVE_SECONDS", 0)
+    first, second = scheduler
+    second.terminate()
+    second.wait()
+
+    def replace_worker() -> None:
+        first.kill()
+        first.wait()
+        start_worker()
+
+    replaced = when(lambda: "checkpoint.pt" in files(runs_folder), replace_worker)
+    trained_runs(discs, ["baseline"], seeds=1, epochs=300)
+    replaced.join()
+    assert first.returncode == -signal.SIGKILL
+    assert same_weights(variant_config("baseline", 0, 300), discs)
 
 
 def test_dask_workers_with_other_code_are_refused(scheduler, discs: Dataset, runs_folder: Path, monkeypatch):

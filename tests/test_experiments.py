@@ -3,6 +3,7 @@ import torch
 
 from lib import engine, store
 from lib.data import Dataset
+from lib.engine import TrainingError
 from lib.evaluation import METRICS, evaluate
 from lib.experiments import (
     VARIANTS,
@@ -74,7 +75,7 @@ def test_changed_scores_are_computed_from_the_stored_weights_and_nothing_is_trai
     path = store.folder_of(first.config, discs) / store.RUN
     state = store.from_bytes(store.read(path))
     state["scored_by"], state["scores"] = "another metric", {2: "other scores"}
-    store.write(path, store.to_bytes(state))
+    store.write(path.parent, store.to_bytes(state), finished=True)
     assert stored_run(first.config, discs) is None
     again = trained_runs(discs, ["baseline"], seeds=1, epochs=2)["baseline"][0]
     assert again.history == first.history  # the seconds of training are among it: they would differ
@@ -119,3 +120,9 @@ def test_probabilities_are_of_the_named_image(discs: Dataset):
         predicted = torch.from_numpy(run.probabilities(discs.test, discs.test.names[index]))[None] > 0.5
         agreement = (predicted == torch.from_numpy(discs.test.masks[index : index + 1])).double().mean().item()
         assert agreement == pytest.approx(run.scores[2]["test"]["dsc"][index].item(), abs=1e-6)
+
+
+def test_a_run_that_vanished_from_the_store_is_not_left_out_in_silence(discs: Dataset, monkeypatch):
+    monkeypatch.setattr("lib.experiments.finish_runs", lambda *_: None)
+    with pytest.raises(TrainingError, match=r"seed=0.*gone from the store"):
+        trained_runs(discs, ["baseline"], seeds=1, epochs=1)
