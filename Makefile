@@ -6,7 +6,8 @@ SHELL := /bin/bash
 
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
 REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE WORKERS NAME
-KNOWN := $(REPORT_VARIABLES) PYTHON
+DATA_VARIABLES := ARCHIVE CHECK SIZE
+KNOWN := $(REPORT_VARIABLES) $(filter-out $(REPORT_VARIABLES),$(DATA_VARIABLES)) PYTHON
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
 ifneq ($(UNKNOWN),)
@@ -32,9 +33,9 @@ TESTS_READY := .venv/.ready-for-tests
 endif
 
 quote = '$(subst ','\'',$1)'
-ARGUMENTS = $(foreach v,$(REPORT_VARIABLES),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
+ARGUMENTS = $(foreach v,$(filter-out PYTHON,$(KNOWN)),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report lab test test-slow lint notebooks lock clean
+.PHONY: help report data lab test test-slow lint notebooks lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ help: ## list the commands
 
 report: $(READY) ## train what is missing and write reports/<name>/report.html
 	@$(PY) -m lib.report $(ARGUMENTS)
+
+data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folder of images (CHECK=DIR)
+	@$(PY) -m lib.data $(ARGUMENTS)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks
@@ -66,9 +70,9 @@ lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 		--no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
 	sed -i.bak -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^#/d' -e '/^$$/d' requirements.lock && rm requirements.lock.bak
 
-clean: ## delete the reports and the stored runs
+clean: ## delete the reports, the stored runs and the cached images
 	find reports -mindepth 1 -maxdepth 1 -type d ! -name reference -exec rm -r {} +
-	rm -rf data/runs
+	rm -rf data/runs data/cache
 
 # The lock constrains what is installed: the report's packages first, the tools for tests when they are wanted.
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
