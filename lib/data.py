@@ -219,7 +219,9 @@ def read_folder(
         if problems:
             return None, sorted(problems, key=lambda problem: (problem.file, problem.expected, problem.found))
         if stain == "unmixed":
-            images = unmix(images, stain_range(images[:n_train]))
+            limits = stain_range(images[:n_train])
+            for index in range(len(images)):  # in place: a second array of all images would be the largest thing here
+                images[index : index + 1] = unmix(images[index : index + 1], limits)
         dataset = _assemble(folder, pairs, images, masks, sizes)
         if key:
             cache.write(key, images, masks, {"sizes": sizes, "sha256": dataset.sha256})

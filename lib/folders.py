@@ -182,8 +182,8 @@ def _find_by_number(folder: Path, split: str, problems: list[Problem]) -> list[P
     """Finds image_NN.png and label_NN.png."""
     entries = _entries(folder, problems)
     ours = {p: [e for e in entries if e.name.startswith(p) and e.suffix == ".png"] for p in ("image_", "label_")}
-    for path in entries:
-        if path.suffix.lower() in {*SUFFIXES, *FOREIGN} and path not in ours["image_"] + ours["label_"]:
+    for path in sorted(set(entries) - set(ours["image_"] + ours["label_"])):
+        if path.suffix.lower() in {*SUFFIXES, *FOREIGN}:
             problems.append(Problem(path, "a name like image_NN.png or label_NN.png", "another"))
     images, masks = (_by_key(paths, prefix, problems) for prefix, paths in ours.items())
     if not images and not masks:
