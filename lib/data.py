@@ -226,9 +226,9 @@ def read_folder(
         if key:
             cache.write(key, images, masks, {"sizes": sizes, "sha256": dataset.sha256})
         return dataset, []
-    images, masks, index = stored
-    dataset = _assemble(folder, pairs, images, masks, [(height, width) for height, width in index["sizes"]])
-    dataset.__dict__["sha256"] = index["sha256"]  # where cached_property looks first: hashing takes seconds
+    images, masks, extra = stored
+    dataset = _assemble(folder, pairs, images, masks, [(height, width) for height, width in extra["sizes"]])
+    dataset.__dict__["sha256"] = extra["sha256"]  # where cached_property looks first: hashing takes seconds
     return dataset, []
 
 

@@ -14,10 +14,12 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # Pillow gives 16 bit colour as the upper 8 bits
 SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
 SMALLEST = 8  # pixels; less is no picture, most likely a placeholder
-ORIENTATION = 0x112  # tag of EXIF and TIFF
+ORIENTATION, PHOTOMETRIC = 274, 262  # tags of EXIF and TIFF
 
 # Above Pillow's limit of 89 million pixels a file is refused from its header, instead of a warning and 270 MB.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+# What Pillow warns of, such as a damaged tag, keeps it from reading the pixels, which is said, or does not matter.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def printable(text: object) -> str:
@@ -99,18 +101,21 @@ def _read(file: Path | BytesIO, name: str | Path, mode: str | None) -> np.ndarra
             if (orientation := image.getexif().get(ORIENTATION, 1)) != 1:
                 raise Problem(name, "pixels that lie as they are shown", f"orientation {orientation}; save it upright")
             if image.mode in SIXTEEN_BIT_MODES:
+                if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # Pillow inverts that for 8 bits only
+                    raise Problem(name, "16 bits with black at 0", "white at 0")
                 return np.asarray(image).astype(np.uint16)
             if image.mode not in EIGHT_BIT_MODES:
                 raise Problem(name, "8 or 16 bits a channel, grey or RGB", f"Pillow's mode {image.mode}")
             return np.asarray(image.convert(mode) if mode else image)
     except Problem:
         raise
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, ValueError) as error:
         if str(name).lower().endswith((".tif", ".tiff")):
             return _read_tiff(file, name)
-        raise Problem(name, "a readable image", "no PNG, JPEG, TIFF or BMP") from error
+        unknown = isinstance(error, UnidentifiedImageError)
+        raise Problem(name, "a readable image", "no PNG, JPEG, TIFF or BMP" if unknown else error) from error
     except Exception as error:  # decoders raise nearly anything for damaged files, by format and by damage
-        raise Problem(name, "a readable image", error or type(error).__name__) from error
+        raise Problem(name, "a readable image", str(error) or type(error).__name__) from error
 
 
 def _read_tiff(file: Path | BytesIO, name: str | Path) -> np.ndarray:
@@ -125,18 +130,21 @@ def _read_tiff(file: Path | BytesIO, name: str | Path) -> np.ndarray:
                 raise Problem(name, "one picture", f"{pages} in one file")
             if page.imagewidth * page.imagelength > (Image.MAX_IMAGE_PIXELS or 0):
                 raise Problem(name, "a picture of reasonable size", f"{page.imagewidth}x{page.imagelength} pixels")
-            if str(page.dtype) not in ("uint8", "uint16") or page.axes not in ("YX", "YXS", "SYX"):
-                found = f"{page.dtype} with {page.samplesperpixel} channels"
+            channels = page.samplesperpixel
+            kind = tifffile.PHOTOMETRIC(page.photometric).name
+            if (
+                str(page.dtype) not in ("uint8", "uint16")
+                or channels not in (1, 3, 4)
+                or kind not in ("RGB", "MINISBLACK")
+            ):
+                found = f"{page.dtype}, {channels} channels, {kind}"
                 raise Problem(name, "8 or 16 bits a channel, grey or RGB", found)
             values = page.asarray()
     except Problem:
         raise
     except Exception as error:
-        raise Problem(name, "a readable image", error or type(error).__name__) from error
-    values = np.moveaxis(values, 0, 2) if page.axes == "SYX" else values
-    if values.ndim == 3 and values.shape[2] not in (3, 4):
-        raise Problem(name, "8 or 16 bits a channel, grey or RGB", f"{values.shape[2]} channels")
-    return values
+        raise Problem(name, "a readable image", str(error) or type(error).__name__) from error
+    return np.moveaxis(values, 0, 2) if page.axes == "SYX" else values
 
 
 def resize_image(

@@ -59,7 +59,7 @@ def open_archive(archive: Path) -> Iterator[Members]:
     try:
         opened = zipfile.ZipFile(archive)
     except Exception as error:  # zipfile raises nearly anything for damaged files
-        raise Problem(archive, "a zip file or an unpacked folder", error) from error
+        raise Problem(archive, "a zip file or an unpacked folder", str(error) or type(error).__name__) from error
     with opened:
         for info in opened.infolist():
             path = PurePosixPath(info.filename.replace("\\", "/"))
@@ -97,7 +97,7 @@ def _read(archive: Path, members: Members, name: str) -> bytes:
     except KeyError:
         raise Problem(archive, f"a file {name}", "none") from None
     except Exception as error:  # what zipfile and its decompressors raise
-        raise Problem(f"{archive}: {name}", "a readable file", error) from error
+        raise Problem(f"{archive}: {name}", "a readable file", str(error) or type(error).__name__) from error
 
 
 def read_grades(archive: Path, data: bytes, names: Sequence[str]) -> dict[str, Row]:
