@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lib import cache
 from lib.folders import Pair, find_pairs
-from lib.images import Problem, read_image, read_mask, read_size, resize_image, resize_mask, size_text
+from lib.images import Problem, read_image, read_mask, read_size, reason, resize_image, resize_mask, size_text
 from lib.images import UserError as UserError  # part of this module's interface
 from lib.stain import stain_range, unmix
 from lib.synthetic import draw_dataset
@@ -205,7 +205,10 @@ def read_folder(
 ) -> tuple[Dataset | None, list[Problem]]:
     """Reads a folder as `load_dataset` says; returns everything that is wrong with it, and a dataset if nothing is."""
     problems: list[Problem] = []
-    pairs = find_pairs(folder, test_fraction, problems)
+    try:
+        pairs = find_pairs(folder, test_fraction, problems)
+    except OSError as error:  # a folder may be listed, but not entered
+        return None, [*problems, Problem(error.filename or folder, "a path that can be read", reason(error))]
     key = None
     if not problems and len(pairs) >= CACHED_FROM:
         key = cache.key_of(pairs, size, stain)

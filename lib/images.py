@@ -27,6 +27,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def reason(error: Exception) -> str:
+    """Returns what an error says, in as few words as it has, and never nothing."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
 class UserError(ValueError):
     """A mistake in what the user gave: one line with the file or parameter, what was expected, what was found."""
 
@@ -115,7 +120,7 @@ def _read(file: Path | BytesIO, name: str | Path, mode: str | None) -> np.ndarra
         unknown = isinstance(error, UnidentifiedImageError)
         raise Problem(name, "a readable image", "no PNG, JPEG, TIFF or BMP" if unknown else error) from error
     except Exception as error:  # decoders raise nearly anything for damaged files, by format and by damage
-        raise Problem(name, "a readable image", str(error) or type(error).__name__) from error
+        raise Problem(name, "a readable image", reason(error)) from error
 
 
 def _read_tiff(file: Path | BytesIO, name: str | Path) -> np.ndarray:
@@ -143,7 +148,7 @@ def _read_tiff(file: Path | BytesIO, name: str | Path) -> np.ndarray:
     except Problem:
         raise
     except Exception as error:
-        raise Problem(name, "a readable image", str(error) or type(error).__name__) from error
+        raise Problem(name, "a readable image", reason(error)) from error
     return np.moveaxis(values, 0, 2) if page.axes == "SYX" else values
 
 

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from lib.data import ROOT, SIZE, UserError, check_size, duplicates, first_of, read_folder, shared_patients
 from lib.folders import Row, read_table
-from lib.images import Problem, read_image, read_mask, resize_image, resize_mask, size_text
+from lib.images import Problem, read_image, read_mask, reason, resize_image, resize_mask, size_text
 
 OFFICIAL = {"train": 85, "testA": 60, "testB": 20}  # pairs, as published
 FOLDERS = {"train": "Train", "testA": "Test", "testB": "TestB"}
@@ -59,7 +59,7 @@ def open_archive(archive: Path) -> Iterator[Members]:
     try:
         opened = zipfile.ZipFile(archive)
     except Exception as error:  # zipfile raises nearly anything for damaged files
-        raise Problem(archive, "a zip file or an unpacked folder", str(error) or type(error).__name__) from error
+        raise Problem(archive, "a zip file or an unpacked folder", reason(error)) from error
     with opened:
         for info in opened.infolist():
             path = PurePosixPath(info.filename.replace("\\", "/"))
@@ -97,7 +97,7 @@ def _read(archive: Path, members: Members, name: str) -> bytes:
     except KeyError:
         raise Problem(archive, f"a file {name}", "none") from None
     except Exception as error:  # what zipfile and its decompressors raise
-        raise Problem(f"{archive}: {name}", "a readable file", str(error) or type(error).__name__) from error
+        raise Problem(f"{archive}: {name}", "a readable file", reason(error)) from error
 
 
 def read_grades(archive: Path, data: bytes, names: Sequence[str]) -> dict[str, Row]:

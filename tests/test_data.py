@@ -252,12 +252,14 @@ def test_a_large_dataset_is_decoded_once(cached: Path, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("change", ["pixels", "size", "stain", "code"])
 def test_what_decides_the_pixels_is_decoded_again(change, cached: Path, tmp_path: Path, monkeypatch):
+    path = cached / "Train/image_00.png"
+    Image.fromarray(np.asarray(Image.open(path))).save(path, compress_level=0)  # so that its size stays
+    times = path.stat()
     load_dataset(str(cached))
     arguments = {"size": {"size": 64}, "stain": {"stain": "unmixed"}}.get(change, {})
     if change == "pixels":
-        path = cached / "Train/image_00.png"
-        times = path.stat()
-        Image.fromarray(np.asarray(Image.open(path)) ^ 1).save(path)
+        Image.fromarray(np.asarray(Image.open(path)) ^ 1).save(path, compress_level=0)
+        assert path.stat().st_size == times.st_size
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps times does
     if change == "code":
         shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=shutil.ignore_patterns("__pycache__"))
