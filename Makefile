@@ -5,8 +5,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
-REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION WORKERS NAME
-KNOWN := $(REPORT_VARIABLES) PYTHON YES
+REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION WORKERS NAME
+DATA_VARIABLES := ARCHIVE CHECK
+KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
 ifneq ($(UNKNOWN),)
@@ -32,9 +33,9 @@ TESTS_READY := .venv/.ready-for-tests
 endif
 
 quote = '$(subst ','\'',$1)'
-ARGUMENTS = $(foreach v,$(REPORT_VARIABLES),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
+ARGUMENTS = $(foreach v,$(filter-out PYTHON YES,$(KNOWN)),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report lab test test-slow lint bench notebooks lock clean
+.PHONY: help report data lab test test-slow lint bench notebooks lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ help: ## list the commands
 
 report: $(READY) ## train what is missing and write reports/<name>/report.html
 	@$(PY) -m lib.report $(ARGUMENTS)
+
+data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folder of images (CHECK=DIR)
+	@$(PY) -m lib.data $(ARGUMENTS)
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
@@ -72,9 +76,9 @@ lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 REPORTS_MADE = find reports -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference
 clean: ## say what reports and stored runs there are, and delete them after a yes (or YES=1)
 	@echo "To be deleted:"; $(REPORTS_MADE) -printf '  %p\n'
-	@echo "  $$(find data/runs -name run.pt 2>/dev/null | wc -l) finished runs in data/runs"
+	@echo "  $$(find data/runs -name run.pt 2>/dev/null | wc -l) finished runs in data/runs, and decoded images in data/cache"
 	@answer=$(call quote,$(YES)); [ "$$answer" ] || read -r -p "Delete them? [y/N] " answer || true; \
-	case "$$answer" in y|yes|1) $(REPORTS_MADE) -exec rm -r {} + ; rm -rf data/runs ;; *) echo "Nothing deleted." ;; esac
+	case "$$answer" in y|yes|1) $(REPORTS_MADE) -exec rm -r {} + ; rm -rf data/runs data/cache ;; *) echo "Nothing deleted." ;; esac
 
 # The lock constrains what is installed: the report's packages first, the tools for tests when they are wanted.
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable

@@ -1,26 +1,33 @@
-"""Reading and checking a dataset: every wrong file is met here, named, before anything is computed."""
+"""Datasets: what they are, loading them, and what is to be known of them before anything is computed."""
 
 import hashlib
-from dataclasses import dataclass
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Bool, Float64, UInt8
+from tqdm import tqdm
 
+from lib import cache
+from lib.folders import Pair, find_pairs
+from lib.images import Problem, read_image, read_mask, read_size, reason, resize_image, resize_mask, size_text
+from lib.images import UserError as UserError  # part of this module's interface
+from lib.stain import stain_range, unmix
 from lib.synthetic import draw_dataset
 
-ROOT = Path(__file__).resolve().parent.parent  # of the project; relative dataset folders start here
+ROOT: Path = Path(__file__).resolve().parent.parent  # of the project; relative dataset folders start here
 SYNTHETIC = "synthetic"
-EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # others would be clipped to 255 silently
-
-PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
-
-
-class UserError(ValueError):
-    """A mistake in what the user gave: one line with the file or parameter, what was expected, what was found."""
+SIZE = 128  # pixels, the study's
+STAINS = ("rgb", "unmixed")
+CACHED_FROM = 500  # images; fewer are read in a second
 
 
 class FailedRun(RuntimeError):  # noqa: N818 - a report or a training that did not end well, not a mistake
@@ -34,13 +41,15 @@ class Split:
     Attributes:
         names: one per image, such as "image_07".
         images: RGB, uint8 in 0..255. masks: True in the foreground.
-        patients: whose tissue each image shows, or None where that is not known.
+        patients: whose tissue (or which other group) each image shows, or None where that is not known.
+        original_sizes: height and width of each image before it was resized, None for drawn images.
     """
 
     names: tuple[str, ...]
     images: UInt8[np.ndarray, "image height width 3"]
     masks: Bool[np.ndarray, "image height width"]
     patients: tuple[str, ...] | None = None
+    original_sizes: tuple[tuple[int, int], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -51,6 +60,11 @@ class Split:
         return self.images[index], self.masks[index]
 
     @property
+    def foreground(self) -> Float64[np.ndarray, " image"]:
+        """Share of foreground of each image, in [0, 1]."""
+        return self.masks.mean(axis=(1, 2))
+
+    @property
     def foreground_fraction(self) -> float:
         """Share of foreground among all pixels of the split, in [0, 1]."""
         return float(self.masks.mean())
@@ -58,16 +72,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split of images of one size, and the name they go by."""
+    """A training and a test split of images of one size, a second test split where there is one, and their name."""
 
     name: str
     train: Split
     test: Split
+    test_b: Split | None = None
 
     @property
     def splits(self) -> dict[str, Split]:
-        """Both splits by name."""
-        return {"train": self.train, "test": self.test}
+        """The splits by name: "train", "test" and, where it is there, "testB"."""
+        return {"train": self.train, "test": self.test} | ({"testB": self.test_b} if self.test_b else {})
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -76,11 +91,11 @@ class Dataset:
         return int(height), int(width)
 
     def summary(self) -> pd.DataFrame:
-        """Returns a table of both splits: number and size of images, and the share of foreground from least to most."""
+        """Returns a table of the splits: number and size of images, and the share of foreground from least to most."""
         height, width = self.image_size
         rows = {}
         for name, split in self.splits.items():
-            low, mean, high = (f"{f(split.masks.mean(axis=(1, 2))):.2f}" for f in (np.min, np.mean, np.max))
+            low, mean, high = (f"{f(split.foreground):.2f}" for f in (np.min, np.mean, np.max))
             rows[name] = {
                 "images": len(split),
                 "size": f"{width}x{height}",
@@ -96,101 +111,195 @@ class Dataset:
         digest = hashlib.sha256()
         for split in self.splits.values():
             digest.update(repr((split.names, split.images.shape)).encode())
-            digest.update(np.ascontiguousarray(split.images).tobytes())
-            digest.update(np.packbits(split.masks).tobytes())
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.packbits(split.masks).data)
         return digest.hexdigest()
 
 
-def load_dataset(source: str) -> Dataset:
+def duplicates(dataset: Dataset) -> list[list[tuple[str, str]]]:
+    """Returns the images that are equal pixel by pixel, each as (split, name), equal ones in one list."""
+    found: dict[bytes, list[tuple[str, str]]] = {}
+    for which, split in dataset.splits.items():
+        for name, image in zip(split.names, split.images, strict=True):
+            found.setdefault(hashlib.sha256(np.ascontiguousarray(image).data).digest(), []).append((which, name))
+    return [same for same in found.values() if len(same) > 1]
+
+
+def shared_patients(dataset: Dataset) -> dict[tuple[str, str], list[str]] | None:
+    """Returns which patients each two splits share, None where the patients of a split are not known."""
+    splits = list(dataset.splits.items())
+    if any(split.patients is None for _, split in splits):
+        return None
+    return {
+        (first, second): sorted(set(one.patients or ()) & set(other.patients or ()))
+        for index, (first, one) in enumerate(splits)
+        for second, other in splits[index + 1 :]
+    }
+
+
+def load_dataset(source: str, *, size: int | None = None, stain: str = "rgb", test_fraction: float = 0.4) -> Dataset:
     """Draws the embedded set or reads a folder.
 
+    A folder (relative ones are looked up from the project's) holds one of:
+
+    - Train/ and Test/, and TestB/ if wanted, each with pairs image_NN.png and label_NN.png; patients in images.csv
+      (name, split, patient; one row an image, split is train, test or testB) if known. Images that all have one size
+      with even height and width stay as they are, unless `size` is given.
+    - train/ and test/ (and testb/), each with images/ and masks/ that hold files of the same stem, patients as before.
+    - images/ and masks/ alone: divided here, whole groups together where groups.csv (name, group) tells them.
+
+    Pictures are PNG, JPEG, TIFF or BMP of 8 or 16 bits; `lib.images` says how grey, palette, alpha and 16 bits become
+    RGB. Masks have one channel and two values, the lower of which is 0; single masks may be all background or all
+    foreground, those of the training split together may not.
+
     Args:
-        source: "synthetic", or a folder with Train/ and Test/ (relative ones are looked up from the project's
-            folder), each with pairs image_NN.png (any mode Pillow converts to RGB, 8 bit) and label_NN.png
-            (one channel, two values, the lower of which is 0), all of one size with even height and width.
+        source: "synthetic", or the folder.
+        size: side in pixels of the squares that images are resized to, even, 32 to 1024; None is 128. Images are
+            averaged over areas, masks decided by majority; proportions are not kept. The embedded set is drawn larger.
+        stain: "rgb", or "unmixed" for haematoxylin, eosin and the rest as channels (see `lib.stain.unmix`), scaled
+            by their 1st and 99th percentile over the training split.
+        test_fraction: share of the images, above 0 and below 1, for testing where the folder does not say.
 
     Raises:
-        UserError: naming the first file or folder that is not as expected.
+        UserError: naming the first thing that is not as expected, and how many more there are.
     """
+    if size is not None:
+        check_size(size)
+    if stain not in STAINS:
+        raise UserError(f"STAIN={stain}: expected {' or '.join(STAINS)}, found {stain!r}")
+    if not 0 < test_fraction < 1:
+        raise UserError(f"TEST_FRACTION={test_fraction}: expected a number above 0 and below 1, found {test_fraction}")
     if source == SYNTHETIC:
         train, test = (
             Split(tuple(f"image_{i:02d}" for i, _ in enumerate(images, start=1)), images, masks, tuple(patients))
-            for images, masks, patients in draw_dataset()
+            for images, masks, patients in draw_dataset(size=size or SIZE)
         )
+        if stain == "unmixed":
+            limits = stain_range(train.images)
+            train, test = (replace(split, images=unmix(split.images, limits)) for split in (train, test))
         return Dataset(SYNTHETIC, train, test)
     folder = ROOT / Path(source).expanduser()
     if not folder.is_dir():
         raise UserError(f"DATASET={source}: expected 'synthetic' or a folder with Train and Test, found no such folder")
-    train, test = _read_split(folder / "Train"), _read_split(folder / "Test")
-    if train.masks.shape[1:] != test.masks.shape[1:]:
-        raise UserError(
-            f"{folder / 'Test'}: expected images of the training images' size, {_size(train.masks[0])}, "
-            f"found {_size(test.masks[0])}"
-        )
-    return Dataset(folder.resolve().name, train, test)
+    dataset, problems = read_folder(folder, size, stain, test_fraction)
+    if dataset is None:
+        raise UserError(first_of(problems, f"; make data CHECK={shlex.quote(source)} lists all"))
+    return dataset
 
 
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
+def check_size(size: int | str) -> int:
+    """Returns a size in pixels as a number; raises UserError unless it is even and from 32 to 1024."""
+    text = str(size)
+    if re.fullmatch("[0-9]{2,4}", text) and int(text) % 2 == 0 and 32 <= int(text) <= 1024:
+        return int(text)
+    raise UserError(f"SIZE={text}: expected an even number from 32 to 1024, found {text!r}")
 
 
-def _read_split(folder: Path) -> Split:
-    """Reads the pairs of one folder; raises UserError at the first file that is not as `load_dataset` says."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder with image_NN.png and label_NN.png, found none")
-    images, labels = (
-        {path.stem.removeprefix(prefix): path for path in sorted(folder.glob(f"{prefix}*.png"))}
-        for prefix in ("image_", "label_")
-    )
-    known = {*images.values(), *labels.values()}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICTURES and path not in known:
-            raise UserError(f"{path}: expected a name like image_NN.png or label_NN.png, found another")
-    if not images and not labels:
-        raise UserError(f"{folder}: expected at least one pair image_NN.png and label_NN.png, found none")
-    for number in sorted(images.keys() - labels.keys()):
-        raise UserError(f"{images[number]}: expected a mask label_{number}.png beside it, found none")
-    for number in sorted(labels.keys() - images.keys()):
-        raise UserError(f"{labels[number]}: expected an image image_{number}.png beside it, found none")
-
-    pairs = {number: (_read_pixels(images[number], "RGB"), _read_mask(labels[number])) for number in images}
-    first = next(iter(pairs.values()))[0]
-    for number, (image, mask) in pairs.items():
-        if mask.shape != image.shape[:2]:
-            raise UserError(f"{labels[number]}: expected its image's size, {_size(image)}, found {_size(mask)}")
-        if image.shape != first.shape:
-            raise UserError(f"{images[number]}: expected the first image's size, {_size(first)}, found {_size(image)}")
-        if image.shape[0] % 2 or image.shape[1] % 2:
-            raise UserError(f"{images[number]}: expected even height and width, found {_size(image)}")
-    return Split(
-        names=tuple(images[number].stem for number in pairs),
-        images=np.stack([image for image, _ in pairs.values()]),
-        masks=np.stack([mask for _, mask in pairs.values()]),
-    )
+def first_of(problems: Sequence[Problem], hint: str = "") -> str:
+    """Returns the first problem, how many more there are, and in that case what to do about it."""
+    return f"{problems[0]}" + (f"; and {len(problems) - 1} more{hint}" if len(problems) > 1 else "")
 
 
-def _read_pixels(path: Path, mode: str | None) -> np.ndarray:
-    """Returns a file's pixels, converted to a Pillow mode if one is given."""
+def read_folder(
+    folder: Path, size: int | None = None, stain: str = "rgb", test_fraction: float = 0.4
+) -> tuple[Dataset | None, list[Problem]]:
+    """Reads a folder as `load_dataset` says; returns everything that is wrong with it, and a dataset if nothing is."""
+    problems: list[Problem] = []
     try:
-        with Image.open(path) as image:
-            if image.mode not in EIGHT_BIT_MODES:
-                raise UserError(f"{path}: expected 8 bits a channel, found Pillow's mode {image.mode}")
-            return np.asarray(image.convert(mode) if mode else image)
-    except UserError:
-        raise
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path}: expected a readable image, found no format that Pillow knows") from error
-    # What else Pillow raises for damaged files, by format and by damage.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: expected a readable image, found: {error}") from error
+        pairs = find_pairs(folder, test_fraction, problems)
+    except OSError as error:  # a folder may be listed, but not entered
+        return None, [*problems, Problem(error.filename or folder, "a path that can be read", reason(error))]
+    key = None
+    if not problems and len(pairs) >= CACHED_FROM:
+        key = cache.key_of(pairs, size, stain)
+    stored = cache.read(key) if key else None
+    if stored is None:
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders let other threads run
+            images, masks, sizes = _read_pairs(pool, pairs, size, problems)
+        n_train = sum(pair.split == "train" for pair in pairs)
+        if not problems:
+            problems += _check_training(folder, images[:n_train], masks[:n_train])
+        if problems:
+            return None, sorted(problems, key=lambda problem: (problem.file, problem.expected, problem.found))
+        if stain == "unmixed":
+            limits = stain_range(images[:n_train])
+            for index in range(len(images)):  # in place: a second array of all images would be the largest thing here
+                images[index : index + 1] = unmix(images[index : index + 1], limits)
+        dataset = _assemble(folder, pairs, images, masks, sizes)
+        if key:
+            cache.write(key, images, masks, {"sizes": sizes, "sha256": dataset.sha256})
+        return dataset, []
+    images, masks, extra = stored
+    dataset = _assemble(folder, pairs, images, masks, [(height, width) for height, width in extra["sizes"]])
+    dataset.__dict__["sha256"] = extra["sha256"]  # where cached_property looks first: hashing takes seconds
+    return dataset, []
 
 
-def _read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
-    values = _read_pixels(path, None)
-    if values.ndim != 2:
-        raise UserError(f"{path}: expected a mask of one channel, found {values.shape[2]}")
-    levels = np.unique(values)
-    if len(levels) > 2 or (len(levels) == 2 and levels[0] != 0):
-        shown = ", ".join(str(int(level)) for level in levels[:4]) + (", ..." if len(levels) > 4 else "")
-        raise UserError(f"{path}: expected a mask of two values, 0 and another, found {len(levels)}: {shown}")
-    return values != 0
+def _assemble(
+    folder: Path, pairs: Sequence[Pair], images: np.ndarray, masks: np.ndarray, sizes: Sequence[tuple[int, int]]
+) -> Dataset:
+    splits, start = {}, 0
+    for which in ("train", "test", "testB"):  # in which order the pairs come
+        ours = [pair for pair in pairs if pair.split == which]
+        part = slice(start, start := start + len(ours))
+        splits[which] = Split(
+            names=tuple(pair.name for pair in ours),
+            images=images[part],
+            masks=masks[part],
+            patients=None if any(pair.group is None for pair in ours) else tuple(str(pair.group) for pair in ours),
+            original_sizes=tuple(p.original or s for p, s in zip(ours, sizes[part], strict=True)),
+        )
+    return Dataset(folder.resolve().name, splits["train"], splits["test"], splits["testB"] if splits["testB"] else None)
+
+
+def _read_pairs(
+    pool: ThreadPoolExecutor, pairs: Sequence[Pair], size: int | None, problems: list[Problem]
+) -> tuple[UInt8[np.ndarray, "image height width 3"], Bool[np.ndarray, "image height width"], list[tuple[int, int]]]:
+    """Returns images, masks and original sizes; what could not be read is left empty and added to the problems."""
+    shape = (size or SIZE,) * 2
+    if size is None and all(pair.image.parent == pair.mask.parent for pair in pairs):  # the first layout
+        native = set(pool.map(read_size, [pair.image for pair in pairs])) - {None}
+        if len(native) == 1 and (only := native.pop()) and not (only[0] % 2 or only[1] % 2):
+            shape = only
+    images, masks = np.zeros((len(pairs), *shape, 3), np.uint8), np.zeros((len(pairs), *shape), np.bool_)
+
+    def read(index: int) -> tuple[tuple[int, int], list[Problem]]:
+        pair, found, pixels = pairs[index], [], []
+        for reader, file in ((read_image, pair.image), (read_mask, pair.mask)):
+            try:
+                pixels.append(reader(file, file))
+            except Problem as problem:
+                found.append(problem)
+        if found:
+            return (0, 0), found
+        image, mask = pixels
+        if mask.shape != image.shape[:2]:
+            return (0, 0), [Problem(pair.mask, f"its image's size, {size_text(image)}", size_text(mask))]
+        images[index], masks[index] = resize_image(image, shape), resize_mask(mask, shape)
+        return (image.shape[0], image.shape[1]), []
+
+    few = len(pairs) < CACHED_FROM
+    read_ones = tqdm(pool.map(read, range(len(pairs))), "reading", len(pairs), unit="image", disable=few)
+    sizes = []
+    for original, found in read_ones:
+        sizes.append(original)
+        problems.extend(found)
+    return images, masks, sizes
+
+
+def _check_training(folder: Path, images: np.ndarray, masks: np.ndarray) -> list[Problem]:
+    """Finds what makes training pointless although every single file is fine."""
+    found = []
+    if masks.all() or not masks.any():
+        every = "only foreground" if masks.all() else "none"
+        found.append(Problem(folder, "foreground and background in the training masks", every))
+    if images.max(initial=0) < 16:
+        expected = "training images that use 0..255 (scale 12 bits stored in 16 up first)"
+        found.append(Problem(folder, expected, f"nothing above {images.max(initial=0)}"))
+    return found
+
+
+if __name__ == "__main__":
+    from lib.importing import main
+
+    sys.exit(main(sys.argv[1:]))

@@ -21,13 +21,23 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, Field, ValidationError
 
 from lib import store
-from lib.data import ROOT, SYNTHETIC, Dataset, FailedRun, UserError, load_dataset
+from lib.data import (
+    ROOT,
+    SYNTHETIC,
+    Dataset,
+    FailedRun,
+    UserError,
+    duplicates,
+    load_dataset,
+    shared_patients,
+)
+from lib.evaluation import trivial_scores
 from lib.experiments import VARIANTS, Run, extreme_images, image_scores, mean_scores, trained_runs
 from lib.training import Precision, TrainingConfig
 
@@ -45,6 +55,9 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
     epochs: int = Field(60, ge=1, le=10_000)
     learning_rate: float = Field(1e-3, ge=1e-8, le=1)
     precision: Precision = "fp32"
+    stain: Literal["rgb", "unmixed"] = "rgb"
+    size: int = Field(0, ge=0, le=1024)  # pixels; 0 leaves it to `load_dataset`
+    test_fraction: float = Field(0.4, gt=0, lt=1)
     workers: int = Field(CORES, ge=1, le=1024)
     name: str = ""  # of the report's folder; the dataset's by default
 
@@ -54,7 +67,11 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
 
     def of_runs(self) -> dict[str, Any]:
         """Returns the arguments of `trained_runs`."""
-        return self.model_dump(exclude={"name", "dataset"})
+        return self.model_dump(include={"seeds", "epochs", "learning_rate", "precision", "workers"})
+
+    def load(self) -> Dataset:
+        """Loads the dataset."""
+        return load_dataset(self.dataset, size=self.size or None, stain=self.stain, test_fraction=self.test_fraction)
 
 
 def parse_parameters(arguments: Sequence[str]) -> Parameters:
@@ -133,6 +150,7 @@ def collect_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset, paramet
     """Returns the content of results.json, but for its provenance: all that the report says, for machines."""
     by_image = image_scores(runs, dataset)
     scores = mean_scores(by_image)
+    shared = shared_patients(dataset)
     patients = {patient for split in dataset.splits.values() for patient in split.patients or ()}
     return {
         "parameters": parameters.model_dump() | {"dataset": dataset.name},
@@ -144,6 +162,9 @@ def collect_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset, paramet
             "image_size": dataset.image_size,
             "foreground_fraction": {name: split.foreground_fraction for name, split in dataset.splits.items()},
             "patients": len(patients) or None,
+            "shared_patients": None if shared is None else {" and ".join(two): ids for two, ids in shared.items()},
+            "duplicates": [[" ".join(image) for image in same] for same in duplicates(dataset)],
+            "trivial": {answer: dict(scores) for answer, scores in trivial_scores(dataset.test).items()},
         },
         "variants": {
             variant: {
@@ -235,7 +256,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     started = datetime.now(UTC)
     if parameters.precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
         raise UserError("PRECISION=bf16: expected a CPU with bfloat16 instructions, found none; elsewhere it is slower")
-    dataset = load_dataset(parameters.dataset)
+    dataset = parameters.load()
     target = REPORTS / report_name(parameters, dataset)
     height, width = dataset.image_size
     print(
