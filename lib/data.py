@@ -144,7 +144,8 @@ def load_dataset(source: str, *, size: int | None = None, stain: str = "rgb", te
 
     - Train/ and Test/, and TestB/ if wanted, each with pairs image_NN.png and label_NN.png; patients in images.csv
       (name, split, patient; one row an image, split is train, test or testB) if known. Images that all have one size
-      with even height and width stay as they are, unless `size` is given.
+      with even height and width stay as they are, unless `size` is given. The Warwick-QU images' own Grade.csv
+      (name, patient ID) is understood as well.
     - train/ and test/ (and testb/), each with images/ and masks/ that hold files of the same stem, patients as before.
     - images/ and masks/ alone: divided here, whole groups together where groups.csv (name, group) tells them.
 

@@ -15,7 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from skimage.segmentation import mark_boundaries
 
+from lib.data import Dataset, Split
 from lib.evaluation import THRESHOLD, History
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
@@ -123,6 +125,87 @@ def figure_learning(
         ax.set_xlim(left=0)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def draw_outlined(ax: Axes, image: np.ndarray, mask: np.ndarray) -> None:
+    """Adds an image (height, width, 3) with the outline of its mask, yellow within black: seen on any ground."""
+    ax.imshow(mark_boundaries(image, mask, color=to_rgb(OVERLAY["miss"]), outline_color=(0, 0, 0), mode="inner"))
+    ax.set_axis_off()
+
+
+@mpl.rc_context(STYLE)
+def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 8, rows: int = 2) -> ReportFigure:
+    """Composes a sheet of images of every split, evenly chosen in the order of their names, with masks outlined."""
+    chosen = {
+        which: np.unique(np.linspace(0, len(split) - 1, min(rows * columns, len(split))).round().astype(int))
+        for which, split in dataset.splits.items()
+    }
+    counts = ", ".join(f"{len(index)} of {len(dataset.splits[which])} {which}" for which, index in chosen.items())
+    caption = f"Images of {dataset.name} with the outlines of their masks: {counts}, evenly chosen by name."
+    alt = f"A contact sheet of images with outlined foreground: {counts}."
+    lines = [
+        (which, part)
+        for which, index in chosen.items()
+        for part in np.split(index, range(columns, len(index), columns))
+    ]
+    figure = ReportFigure(number, caption, alt, figsize=(7.6, 1.02 * len(lines)))
+    close = {"wspace": 0.0, "hspace": 0.0, "w_pad": 0.02, "h_pad": 0.02}
+    figure.get_layout_engine().set(**close)  # type: ignore[union-attr]  # the style file sets one
+    grid = figure.subplots(len(lines), columns, squeeze=False)
+    for (which, part), axes in zip(lines, grid, strict=True):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, index in zip(axes, part, strict=False):
+            draw_outlined(ax, dataset.splits[which].images[index], dataset.splits[which].masks[index])
+        if part[0] == chosen[which][0]:
+            axes[0].set_title(which, loc="left")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def figure_foreground(number: int, dataset: Dataset) -> ReportFigure:
+    """Composes how many images of each split have how much foreground, and the mean of each split."""
+    means = {which: split.foreground_fraction for which, split in dataset.splits.items()}
+    listed = ", ".join(f"{which} {mean:.2f}" for which, mean in means.items())
+    sizes = ", ".join(f"{len(split)} {which}" for which, split in dataset.splits.items())
+    caption = f"Share of foreground in the images of {dataset.name} ({sizes}); black lines are means: {listed}."
+    figure = ReportFigure(number, caption, f"Histograms of the share of foreground; means: {listed}.", figsize=(7.6, 2))
+    for ax, (which, split) in zip(
+        figure.subplots(1, len(means), squeeze=False)[0], dataset.splits.items(), strict=True
+    ):
+        ax.hist(split.foreground, bins=np.linspace(0, 1, 21), color=COLOURS.get(which, BACKDROP))
+        ax.axvline(means[which], color="black")
+        ax.set(xlabel=f"share of foreground, {which}", ylabel="images", xlim=(0, 1))
+        ax.yaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def figure_stains(number: int, colours: Split, stains: Split, count: int = 3) -> ReportFigure:
+    """Composes a few images in their colours, and as haematoxylin, eosin and what these do not explain.
+
+    Args:
+        number: of the figure.
+        colours, stains: the same images with the stain "rgb" and "unmixed".
+        count: of images, evenly chosen by name.
+    """
+    index = np.linspace(0, len(colours) - 1, min(count, len(colours))).round().astype(int)
+    caption = (
+        f"{len(index)} training images, in their colours and unmixed, dark where much of a stain is. Each stain is "
+        "scaled from the 1st to the 99th percentile of the training images; the rest is what the two do not explain."
+    )
+    alt = f"{len(index)} images in colours, and as haematoxylin, eosin and the rest."
+    figure = ReportFigure(number, caption, alt, figsize=(7.6, 1.95 * len(index)))
+    grid = figure.subplots(len(index), 4, squeeze=False)
+    for row, image in zip(grid, index, strict=True):
+        row[0].imshow(colours.images[image])
+        for ax, channel in zip(row[1:], stains.images[image].transpose(2, 0, 1), strict=True):
+            ax.imshow(channel, cmap="gray_r", vmin=0, vmax=255)
+        for ax in row:
+            ax.set_axis_off()
+    for ax, name in zip(grid[0], ("Colours", "Haematoxylin", "Eosin", "Rest"), strict=True):
+        ax.set_title(name)
     return figure
 
 

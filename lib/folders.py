@@ -212,7 +212,8 @@ def _add_groups(folder: Path, pairs: list[Pair], flat: bool, problems: list[Prob
     if other.exists():
         problems.append(Problem(other, f"{file.name} with the columns {', '.join(columns[flat])}", "this name"))
     if not file.exists():
-        return pairs
+        grades = folder / "Grade.csv"
+        return pairs if flat or not grades.is_file() else _add_grades(grades, pairs, problems)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -237,6 +238,25 @@ def _add_groups(folder: Path, pairs: list[Pair], flat: bool, problems: list[Prob
         pair._replace(group=rows[key][columns[flat][-1]], original=_original(rows[key]))
         for pair, key in zip(pairs, keys, strict=True)
     ]
+
+
+def _add_grades(file: Path, pairs: list[Pair], problems: list[Problem]) -> list[Pair]:
+    """Adds patients from the table of the Warwick-QU images, which calls image_07 of Train train_7."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        problems.append(Problem(file, "a file that can be read", error.strerror))
+        return pairs
+    table = read_table(file, data, ("name", "patient ID"), 1, problems)
+    originals = {"train": "train_", "test": "testA_", "testB": "testB_"}
+    with_patients = []
+    for pair in pairs:
+        number = pair.name.removeprefix("image_")
+        row = table.get((originals[pair.split] + number.lstrip("0"),))
+        if row is None and table:
+            problems.append(Problem(file, f"a row for {originals[pair.split]}{number.lstrip('0')}", "none"))
+        with_patients.append(pair._replace(group=row["patient ID"] if row else None))
+    return with_patients
 
 
 def _original(row: Row) -> tuple[int, int] | None:

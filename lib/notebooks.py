@@ -21,9 +21,10 @@ from traitlets.config import Config
 from lib.data import ROOT, FailedRun
 
 NOTEBOOKS = tuple(
-    ROOT / "notebooks" / f"{stem}.ipynb" for stem in ("2.1_segmentation", "2.2a_noise", "2.2b_dropout", "2.2c_l2")
+    ROOT / "notebooks" / f"{stem}.ipynb"
+    for stem in ("1_data", "2.1_segmentation", "2.2a_noise", "2.2b_dropout", "2.2c_l2")
 )
-FIGURES = list(range(12, 18))
+FIGURES = [1, 2, 3, *range(12, 18)]  # of the data; then the numbers that they have in the study
 CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
 
 

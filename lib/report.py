@@ -159,6 +159,7 @@ def collect_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset, paramet
             "synthetic": parameters.dataset == SYNTHETIC,
             "n_train": len(dataset.train),
             "n_test": len(dataset.test),
+            "n_test_b": len(dataset.test_b) if dataset.test_b else None,
             "image_size": dataset.image_size,
             "foreground_fraction": {name: split.foreground_fraction for name, split in dataset.splits.items()},
             "patients": len(patients) or None,

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from conftest import write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
-from lib.data import UserError, load_dataset, read_folder
+from lib.data import Dataset, UserError, load_dataset, read_folder
 from lib.folders import choose_test, read_table
 from lib.images import Problem, read_image, read_mask, resize_image, resize_mask
 
@@ -602,3 +603,20 @@ def test_tables_with_line_ends_of_any_system_and_padding_are_read(groups, end, p
     table = read_table("x.csv", text.encode(), ("name", "group"), 1, problems)
     assert problems == []
     assert {key: row["group"] for (key,), row in table.items()} == groups
+
+
+def test_patients_come_from_the_table_of_the_warwick_images_where_it_lies_beside_them(discs: Dataset, tmp_path: Path):
+    folder = write_dataset(discs, tmp_path / "discs")
+    for path in folder.rglob("image_00.png"):  # they count from one
+        path.rename(path.with_name("image_10.png"))
+        path.with_name("label_00.png").rename(path.with_name("label_10.png"))
+    rows = [f"train_{i},{i % 3}, benign, healthy" for i in range(1, 11)]
+    rows += [f"testA_{i}, {i % 2 + 7}, benign, healthy" for i in (1, 2, 3, 4, 5, 10)] + ["testB_1, 9, benign, x"]
+    header = "name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)"
+    (folder / "Grade.csv").write_bytes("\r".join([header, *rows]).encode())
+    dataset = load_dataset(str(folder))
+    assert dataset.train.patients == ("1", "2", "0", "1", "2", "0", "1", "2", "0", "1")
+    assert dataset.test.patients == ("8", "7", "8", "7", "8", "7")
+    (folder / "Grade.csv").write_bytes("\r".join([header, *rows[1:]]).encode())
+    with pytest.raises(UserError, match=r"Grade.csv: expected a row for train_1, found none"):
+        load_dataset(str(folder))

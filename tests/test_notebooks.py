@@ -44,7 +44,7 @@ def test_dataset_parameter_counts_and_worked_examples_are_among_what_is_compared
         )
         for stem, notebook in READ.items()
     }
-    assert "128x128" in text["2.1_segmentation"]
+    assert "128x128" in text["1_data"]
     assert "8499" in text["2.1_segmentation"]
     assert "[8499, 8499]" in text["2.2b_dropout"]
     assert "0.944  0.667" in text["2.1_segmentation"]
@@ -76,7 +76,7 @@ def test_parameters_are_those_that_make_report_gives(path):
     check_injection(path, values)
 
 
-@pytest.mark.parametrize("stem", READ)
+@pytest.mark.parametrize("stem", [stem for stem in READ if stem.startswith("2")])
 def test_statements_of_the_study_are_marked(stem):
     markdown = [cell.source for cell in READ[stem].cells if cell.cell_type == "markdown"]
     quotes = [line for source in markdown for line in source.splitlines() if line.startswith("> **THE STUDY**")]

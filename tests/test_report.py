@@ -22,7 +22,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from lib import notebooks, report
 from lib.data import ROOT, Dataset, UserError
 from lib.experiments import VARIANTS
-from lib.notebooks import NOTEBOOKS, NotebookError, check_injection, execute_notebook, incomplete_cell
+from lib.notebooks import FIGURES, NOTEBOOKS, NotebookError, check_injection, execute_notebook, incomplete_cell
 from lib.report import Parameters, main, parse_parameters, publish, recover, report_name
 
 
@@ -42,7 +42,10 @@ def write_notebook(path: Path, *sources: str) -> Path:
     return path
 
 
-PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1'
+PARAMETERS_CELL = (
+    'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1\n'
+    'stain = ""\nsize = 0\ntest_fraction = 0.5'
+)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,10 @@ PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\np
     [
         ("SEED=5", "SEED: unknown parameter; did you mean SEEDS?"),
         ("seeds=5", "seeds: unknown parameter; did you mean SEEDS?"),
-        ("XYZ=1", "XYZ: unknown parameter; known: DATASET, SEEDS, EPOCHS, LEARNING_RATE, PRECISION, WORKERS, NAME"),
+        (
+            "XYZ=1",
+            "XYZ: unknown parameter; known: DATASET, SEEDS, EPOCHS, LEARNING_RATE, PRECISION, STAIN",
+        ),
         ("SEEDS=three", "SEEDS: expected a valid integer, found 'three'"),
         ("SEEDS=1.5", "SEEDS: expected a valid integer, found '1.5'"),
         ("SEEDS=", "SEEDS: expected a valid integer, found ''"),
@@ -58,6 +64,9 @@ PARAMETERS_CELL = 'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\np
         ("EPOCHS=-1", "EPOCHS: expected greater than or equal to 1, found '-1'"),
         ("WORKERS=0", "WORKERS: expected greater than or equal to 1, found '0'"),
         ("LEARNING_RATE=nan", "LEARNING_RATE: expected less than or equal to 1, found 'nan'"),
+        ("STAIN=hed", "STAIN: expected 'rgb' or 'unmixed', found 'hed'"),
+        ("SIZE=33", "SIZE=33: expected an even number from 32 to 1024, found '33'"),
+        ("TEST_FRACTION=1", "TEST_FRACTION: expected less than 1, found '1'"),
         ("PRECISION=fp16", "PRECISION: expected 'fp32' or 'bf16', found 'fp16'"),
         ("LEARNING_RATE=fast", "LEARNING_RATE: expected a valid number, found 'fast'"),
         ("DATASET=/no/such/folder", "DATASET=/no/such/folder: expected 'synthetic' or a folder"),
@@ -171,7 +180,7 @@ def without_times(results: dict, of_runs: bool = False) -> dict:
 
 
 def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, discs: Dataset, folder: Path):
-    figures = {f"figures/figure-{n}.{kind}" for n in range(12, 18) for kind in ("png", "svg")}
+    figures = {f"figures/figure-{n}.{kind}" for n in FIGURES for kind in ("png", "svg")}
     models = {f"models/{variant}-seed-0.pt" for variant in VARIANTS}
     executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
     first = tree(finished)
@@ -203,7 +212,7 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
     assert page.loads
     assert all(load.startswith("data:") for load in page.loads)
     assert not re.search(r"@import|url\((?!['\"]?data:)", html)
-    assert [html.count(f'id="figure-{n}"') for n in range(12, 18)] == [1] * 6
+    assert [html.count(f'id="figure-{n}"') for n in FIGURES] == [1] * 9
     assert "Traceback (most recent" not in html
     assert "<math" in html
 
@@ -239,7 +248,7 @@ def test_after_a_failure_the_old_report_is_untouched_however_often(
 def test_a_missing_figure_is_a_failure(folder: Path, tmp_path: Path, monkeypatch, capsys, reports: Path):
     monkeypatch.setattr(notebooks, "NOTEBOOKS", (write_notebook(tmp_path / "empty.ipynb", PARAMETERS_CELL),))
     assert main([f"DATASET={folder}", *QUICK]) == 1
-    assert "figures: expected [12, 13, 14, 15, 16, 17] with alt texts, found []" in capsys.readouterr().err
+    assert "figures: expected [1, 2, 3, 12, 13, 14, 15, 16, 17] with alt texts, found []" in capsys.readouterr().err
     assert not (reports / "discs").exists()
 
 
