@@ -181,6 +181,7 @@ def test_gap_weighs_train_against_test():
     found = study([[4, 6, 1], [4, 6, 1]], "abc", "gap", n_train=2)
     assert found.effect == 4
     assert np.isnan(found.se)  # a single test image tells no variance
+    assert np.isnan(study(simulated(0, images=4), "abaa", "gap", n_train=2).se)  # nor does one patient of all tests
     assert study([[4, 6, 1, 2], [4, 6, 1, 2]], "abab", "gap", n_train=2).effect == 3.5
 
 
@@ -254,7 +255,8 @@ def test_spearman_without_patients_is_close_to_bonett_and_wright():
 def test_spearman_of_what_has_no_ranks_is_nan():
     x = np.arange(6.0)
     constant, perfect = spearman(x, np.ones(6)), spearman(x, x)
-    assert np.isnan([constant.rho, constant.ci_low, constant.p_value, perfect.ci_low, perfect.p_value]).all()
+    lone = spearman(x, x[::-1] ** 2, ["a"] * 6)
+    assert np.isnan([constant.rho, constant.ci_low, constant.p_value, perfect.ci_low, lone.ci_low, lone.p_value]).all()
     assert perfect.rho == pytest.approx(1)
 
 
@@ -346,7 +348,7 @@ def image_scores(*variants: str, seeds: int = 2) -> pd.DataFrame:
 
 
 def test_image_differences_agree_with_the_differences_of_means():
-    by_image = image_scores("baseline", "noise", seeds=3)
+    by_image = image_scores("noise", "baseline", seeds=3)
     differences = image_differences(by_image, "noise", "dsc")
     assert differences.shape == (3, 6)
     expected = paired_differences(by_image.groupby(["variant", "seed", "split"]).mean(), "noise", "dsc").mean()
@@ -354,8 +356,14 @@ def test_image_differences_agree_with_the_differences_of_means():
         assert contrast(differences, quantity).effect == pytest.approx(expected[quantity])
 
 
+def test_a_third_variant_with_other_seeds_changes_nothing():
+    by_image = image_scores("noise", "baseline", seeds=3)
+    more = pd.concat([image_scores("l2", seeds=5), by_image])
+    assert image_differences(more, "noise", "dsc").equals(image_differences(by_image, "noise", "dsc"))
+
+
 def test_a_contrast_of_unlike_runs_or_images_is_refused():
-    by_image = image_scores("baseline", "noise", seeds=3)
+    by_image = image_scores("noise", "baseline", seeds=3)
     for missing in (("noise", 2, "test", "image_0"), ("baseline", 0, "train", "image_1")):
         with pytest.raises(ValueError, match="noise: expected the seeds and images of baseline"):
             image_differences(by_image.drop(index=[missing]), "noise", "dsc")
