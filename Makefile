@@ -35,7 +35,7 @@ endif
 quote = '$(subst ','\'',$1)'
 ARGUMENTS = $(foreach v,$(filter-out PYTHON YES,$(KNOWN)),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report data lab test test-slow lint bench notebooks lock clean
+.PHONY: help report data lab test test-slow lint bench calibrate notebooks lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ lint: $(TESTS_READY) ## style and types
 
 bench: $(READY) ## measure training on this machine, in ten minutes, into reports/bench.json
 	@$(PY) tests/bench.py
+
+calibrate: $(READY) ## how often the intervals cover, in simulated studies, into docs/calibration.md (minutes)
+	@$(PY) tests/calibrate.py
 
 notebooks: $(TESTS_READY) ## execute the notebooks and store the outputs that are the same on every machine
 	$(PY) tests/store_outputs.py notebooks/*.ipynb
