@@ -51,8 +51,8 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
-	$(PY) -m pytest -m "not slow"
-	$(PY) -m pytest --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
+	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
 
 test-slow: $(TESTS_READY) ## the tests that take long
 	$(PY) -m pytest -m slow
