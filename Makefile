@@ -55,7 +55,7 @@ test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (
 	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
 
 test-slow: $(TESTS_READY) ## the tests that take long
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(TESTS_READY) ## style and types
 	$(PY) -m ruff check .
