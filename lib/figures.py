@@ -115,7 +115,7 @@ def _curves(histories: Sequence[History], split: str, metric: str) -> Float64[np
 def draw_curves(ax: Axes, epochs: Sequence[int], curves: np.ndarray, **mean_line: Any) -> None:
     """Adds the learning curves of paired runs (run, epoch): every run thin, their mean strong."""
     if len(curves) > 1:
-        ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.45)
+        ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.6)
     ax.plot(epochs, curves.mean(axis=0), marker="o" if len(epochs) == 1 else None, **mean_line)
 
 
@@ -214,7 +214,7 @@ def figure_foreground(number: int, dataset: Dataset) -> ReportFigure:
     means = {which: split.foreground_fraction for which, split in dataset.splits.items()}
     listed = ", ".join(f"{which} {mean:.2f}" for which, mean in means.items())
     sizes = ", ".join(f"{len(split)} {which}" for which, split in dataset.splits.items())
-    caption = f"Share of foreground in the images of {dataset.name} ({sizes}); black lines are means: {listed}."
+    caption = f"Share of foreground in the images of {dataset.name} ({sizes}); upright lines are means: {listed}."
     alt = f"Histograms of the share of foreground; means: {listed}."
     data = pd.concat(
         pd.DataFrame({"split": which, "name": split.names, "foreground": split.foreground})
