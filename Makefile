@@ -35,7 +35,7 @@ endif
 quote = '$(subst ','\'',$1)'
 ARGUMENTS = $(foreach v,$(filter-out PYTHON YES,$(KNOWN)),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report pdf data lab test test-slow lint bench notebooks lock clean
+.PHONY: help report pdf data lab test test-slow lint bench calibrate notebooks lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,8 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
-	$(PY) -m pytest -m "not slow"
-	$(PY) -m pytest --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
+	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
 
 test-slow: $(TESTS_READY) ## the tests that take long
 	$(PY) -m pytest -m slow
@@ -67,6 +67,9 @@ lint: $(TESTS_READY) ## style and types
 
 bench: $(READY) ## measure training on this machine, in ten minutes, into reports/bench.json
 	@$(PY) tests/bench.py
+
+calibrate: $(READY) ## how often the intervals cover, in simulated studies, into docs/calibration.md (minutes)
+	@$(PY) tests/calibrate.py
 
 notebooks: $(TESTS_READY) ## execute the notebooks and store the outputs that are the same on every machine
 	$(PY) tests/store_outputs.py notebooks/*.ipynb

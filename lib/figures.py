@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from skimage.segmentation import mark_boundaries
 
 from lib.data import Dataset, Split
 from lib.evaluation import THRESHOLD, History
+from lib.statistics import MARGIN
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
 COLOURS = {"train": "#0072B2", "test": "#D55E00"}
 BACKDROP = "#8a8a8a"  # of the baseline behind a variant
 # Told apart by lightness too, for a reader or a printer without colour.
 OVERLAY = {"hit": "#56B4E9", "miss": "#F0E442", "false alarm": "#D55E00"}
+METRIC_NAMES = {"dsc": "DSC", "dice": "Dice"}
 # A page may be dark: what is black or white in the files follows its text and ground there.
 ON_A_PAGE = {
     "fill: #ffffff": "fill: none",
@@ -265,6 +267,48 @@ def figure_stains(number: int, colours: Split, stains: Split, count: int = 3) ->
             ax.set_axis_off()
     for ax, name in zip(grid[0], ("Colours", *STAIN_NAMES), strict=True):
         ax.set_title(name)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def figure_effects(number: int, claims: Sequence[Mapping[str, Any]], dataset: str) -> ReportFigure:
+    """Composes every measured effect with its interval, and the interval of training noise alone behind it.
+
+    Args:
+        number: of the figure.
+        claims: as `lib.claims.judge` gives them; correlations and what was not run are left out.
+        dataset: its name, for the caption.
+    """
+    shown = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
+    ids = list(dict.fromkeys(claim["id"] for claim in shown))
+    runs = _of_runs(shown[0]["n_seeds"]) if shown else "no runs"
+    caption = (
+        f"Effects on {dataset}, variant minus baseline, over {runs} of each. Dots are means; strong lines are 95% "
+        "intervals over seeds and patients, widened for six contrasts where a claim is among them; pale lines are 95% "
+        f"intervals over seeds alone, with these images fixed. Grey: effects smaller than {MARGIN}."
+    )
+    alt = "Effects with intervals. " + "; ".join(
+        f"{c['id']} in {METRIC_NAMES[c['metric']]} {c['effect']:+.3f}, {c['verdict']}" for c in shown
+    )
+    columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
+    data = pd.DataFrame(shown, columns=pd.Index(columns))
+    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + 0.42 * len(ids)))
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, metric in zip(panels, METRIC_NAMES, strict=True):
+        ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
+        ax.axvline(0, color="black", linewidth=0.8)
+        for claim in (c for c in shown if c["metric"] == metric):
+            row, colour = ids.index(claim["id"]), COLOURS["train"]
+            if claim.get("seed_low") is not None:
+                ax.plot((claim["seed_low"], claim["seed_high"]), (row, row), color=colour, linewidth=7, alpha=0.25)
+            if claim["ci_low"] is not None:
+                ax.plot((claim["ci_low"], claim["ci_high"]), (row, row), color=colour, linewidth=1.8)
+            ax.plot(claim["effect"], row, "o", color=colour, markersize=6)
+        ax.set(xlabel=f"difference in {METRIC_NAMES[metric]}")
+        ax.grid(axis="y", visible=False)
+    labels = {claim["id"]: f"{claim['id']}: {claim['measure']}" for claim in shown}
+    panels[0].set_yticks(range(len(ids)), [labels[name] for name in ids])
+    panels[0].invert_yaxis()
     return figure
 
 

@@ -27,6 +27,7 @@ import torch
 from pydantic import BaseModel, Field, ValidationError
 
 from lib import store
+from lib.claims import judge
 from lib.data import (
     ROOT,
     SYNTHETIC,
@@ -187,7 +188,7 @@ def collect_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset, paramet
             which: {"name": image.name, "dsc": image["dsc"], "dice": image["dice"]}
             for which, image in extreme_images(by_image).items()
         },
-        "claims": [],
+        "claims": judge(by_image, dataset),
         "side": {},
     }
 

@@ -3,7 +3,9 @@
 Real scheduler and worker processes on loopback; the tasks return at once, so that all that is measured is not training.
 """
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -13,8 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from distributed import Client, LocalCluster
-from distributed.protocol import serialize
+from distributed import Client
 
 from lib import engine, store
 from lib.data import ROOT, load_dataset
@@ -38,20 +39,25 @@ def main() -> None:
     dataset = load_dataset("synthetic")
     code = store.training_code(), store.scoring_code()
     config = variant_config("baseline", 0, 60)
-    state, sizes = None, []
-    for _ in range(3):  # 15 epochs tell how a state grows
-        state, epochs, _ = engine.continue_run(dataset, config, state, code, seconds=5)
-        sizes.append((epochs, len(state)))
+    state: bytes | None = None
+    epochs = 0
+    while epochs < config.snapshot_every + 1:  # until the first snapshot is scored
+        state, epochs, _ = engine.continue_run(dataset, config, state, code, seconds=0)
+    # The state at the end has as many snapshots and scores as a run of 60 epochs takes.
+    full = store.from_bytes(state)
+    for part in (full["training"]["snapshots"], full["scores"]):
+        only = part[config.snapshot_every]
+        part.update({epoch: copy.deepcopy(only) for epoch in range(5, 61, 5)})
+    sizes = len(state), len(store.to_bytes(full))
     started = time.perf_counter()
     for _ in range(20):
         training = Training(config)
         training.load_state_dict(store.from_bytes(state)["training"])
         store.to_bytes(training.state_dict())
     turn = (time.perf_counter() - started) / 20
-    growth = (sizes[-1][1] - sizes[0][1]) / (sizes[-1][0] - sizes[0][0])
-    final = round(sizes[-1][1] + growth * (60 - sizes[-1][0]))
-    sent = sum(len(frame) for frame in serialize(dataset)[1])
-    print(f"state of a run: {sizes[0][1] / 1e3:.0f} kB after {sizes[0][0]} epochs, about {final / 1e3:.0f} kB after 60")
+    final = sizes[1]
+    sent = len(pickle.dumps(dataset))
+    print(f"state of a run: {sizes[0] / 1e3:.0f} kB after {epochs} epochs, {final / 1e3:.0f} kB after 60")
     print(f"dataset, sent once to a worker: {sent / 1e6:.1f} MB")
     print(f"a worker's time to take a state up and hand it back: {1e3 * turn:.0f} ms")
 
@@ -93,22 +99,15 @@ def main() -> None:
             f"{per_task[2] / 1e6:.1f} MB sent"
         )
 
-    # Many workers in one process: their heartbeats, and what the client asks of the scheduler before every task.
-    for workers in (50, 200):
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=None)
-        with cluster, Client(cluster) as client:
-            here, asked = psutil.Process(), []
-            for _ in range(20):
-                started = time.perf_counter()
-                sum(client.nthreads().values())
-                asked.append(time.perf_counter() - started)
-            before, started = cpu_seconds(here), time.perf_counter()
-            time.sleep(10)
-            idle = (cpu_seconds(here) - before) / (time.perf_counter() - started)
-            print(
-                f"{workers} idle workers: {1e3 * median(asked):.1f} ms to ask for their number; "
-                f"{1e3 * idle / workers:.2f} ms of CPU a second and worker, of scheduler and worker together"
-            )
+        before, asked = cpu_seconds(scheduler), []
+        time.sleep(20)
+        idle = (cpu_seconds(scheduler) - before) / 20 / 2
+        for _ in range(50):
+            started = time.perf_counter()
+            len(client.nthreads())
+            asked.append(time.perf_counter() - started)
+        print(f"an idle worker: {1e3 * idle:.1f} ms of the scheduler's CPU a second")
+        print(f"asking the scheduler how many workers there are: median {1e3 * median(asked):.1f} ms")
 
 
 if __name__ == "__main__":

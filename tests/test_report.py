@@ -215,7 +215,7 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
     assert page.loads
     assert all(load.startswith("data:") for load in page.loads)
     assert not re.search(r"@import|url\((?!['\"]?data:|#)", html)
-    assert [html.count(f'id="figure-{n}"') for n in FIGURES] == [1] * 9
+    assert [html.count(f'id="figure-{n}"') for n in FIGURES] == [1] * 10
     assert "Traceback (most recent" not in html
     assert "<math" in html
 
@@ -251,7 +251,7 @@ def test_after_a_failure_the_old_report_is_untouched_however_often(
 def test_a_missing_figure_is_a_failure(folder: Path, tmp_path: Path, monkeypatch, capsys, reports: Path):
     monkeypatch.setattr(notebooks, "NOTEBOOKS", (write_notebook(tmp_path / "empty.ipynb", PARAMETERS_CELL),))
     assert main([f"DATASET={folder}", *QUICK]) == 1
-    assert "figures: expected [1, 2, 3, 12, 13, 14, 15, 16, 17] with alt texts, found []" in capsys.readouterr().err
+    assert "figures: expected [1, 2, 3, 12, 13, 14, 15, 16, 17, 18] with alt texts, found []" in capsys.readouterr().err
     assert not (reports / "discs").exists()
 
 

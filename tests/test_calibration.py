@@ -1,0 +1,39 @@
+import pytest
+from calibrate import SCENARIOS, calibrate, calibrate_spearman, family_error, write_page
+
+STUDIES = 500  # 95% of them with an error of 1 percentage point
+
+
+@pytest.mark.parametrize("quantity", ["test", "gap"])
+@pytest.mark.parametrize("n_seeds", [3, 20])
+@pytest.mark.parametrize("scenario", SCENARIOS[1:6:2], ids=lambda scenario: scenario.name)
+def test_intervals_cover_as_often_as_they_say(scenario, n_seeds, quantity):
+    rates = calibrate(scenario, quantity, n_seeds, STUDIES, random_state=1)
+    assert 0.92 <= rates["coverage"] <= 0.98
+    assert 0.92 <= rates["seed only"] <= 0.98
+    assert rates["supported"] <= 0.05
+    assert rates["not supported"] <= 0.05
+
+
+def test_percentile_bootstrap_covers_too_seldom_with_nine_patients():
+    rates = calibrate(SCENARIOS[10], "test", 20, STUDIES, random_state=1)
+    assert rates["bootstrap"] < 0.91 < rates["coverage"]
+
+
+def test_holm_finds_something_in_a_family_without_effects_in_at_most_one_of_twenty():
+    assert family_error(20, STUDIES, random_state=1) <= 0.07  # Monte Carlo error included
+
+
+def test_jackknife_of_patients_covers_a_correlation_where_the_usual_formula_does_not():
+    rates = calibrate_spearman(0.5, 0.3, 250, random_state=1)
+    assert rates["Bonett-Wright"] < 0.85 < 0.92 <= rates["jackknife"]
+
+
+def test_page_says_how_it_came_about(tmp_path, monkeypatch):
+    monkeypatch.setattr("calibrate.SCENARIOS", SCENARIOS[:2])
+    monkeypatch.setattr("calibrate.BATCH", 10)
+    write_page(tmp_path / "calibration.md", studies=20, correlations=5)
+    text = (tmp_path / "calibration.md").read_text()
+    assert "make calibrate" in text
+    assert "20 simulated studies" in text
+    assert "nan" not in text
