@@ -290,6 +290,8 @@ def figure_effects(number: int, claims: Sequence[Mapping[str, Any]], dataset: st
     alt = "Effects with intervals. " + "; ".join(
         f"{c['id']} in {METRIC_NAMES[c['metric']]} {c['effect']:+.3f}, {c['verdict']}" for c in shown
     )
+    if not shown:
+        alt = "Two empty plots, of DSC and Dice: so few runs give no effect an interval"
     columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
     data = pd.DataFrame(shown, columns=pd.Index(columns))
     figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + 0.42 * len(ids)))
