@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,22 +24,31 @@ from lib.statistics import MARGIN
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
 COLOURS = {"train": "#0072B2", "test": "#D55E00"}
-BACKDROP = "#9a9a9a"  # of the baseline behind a variant
+BACKDROP = "#8a8a8a"  # of the baseline behind a variant
 # Told apart by lightness too, for a reader or a printer without colour.
 OVERLAY = {"hit": "#56B4E9", "miss": "#F0E442", "false alarm": "#D55E00"}
 METRIC_NAMES = {"dsc": "DSC", "dice": "Dice"}
+# A page may be dark: what is black or white in the files follows its text and ground there.
+ON_A_PAGE = {
+    "fill: #ffffff": "fill: none",
+    "#000000": "currentColor",
+    "#e6e6e6": "var(--grid, #e6e6e6)",
+    COLOURS["train"].lower(): f"var(--train, {COLOURS['train']})",
+}
+STAIN_NAMES = ("Haematoxylin", "Eosin", "Rest")
+SVG_DPI = 150  # of images in SVG files, which a page carries whole
 AXIS_LABELS = {"loss": "cross-entropy (nats per pixel)", "dsc": "DSC (share of equal pixels)"}
 
 
 class ReportFigure(Figure):
-    """A figure with its number, its caption, and the text that stands for it where it cannot be seen.
+    """A figure with its number, its caption, the text that stands for it where it cannot be seen, and its numbers.
 
     Notebooks show it with its caption; the same output carries it as SVG and PNG.
     """
 
-    def __init__(self, number: int | None, caption: str, alt: str, **options: Any) -> None:
+    def __init__(self, number: int | None, caption: str, alt: str, data: pd.DataFrame, **options: Any) -> None:
         super().__init__(**options)
-        self.report_number, self.caption, self.alt = number, caption, alt
+        self.report_number, self.caption, self.alt, self.data = number, caption, alt, data
 
     @property
     def label(self) -> str:
@@ -52,16 +62,38 @@ class ReportFigure(Figure):
             if layout := self.get_layout_engine():  # lays out anew, and a little differently, at every drawing
                 layout.execute(self)
                 self.set_layout_engine("none")
-            self.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+            if file_format == "png":
+                self.savefig(buffer, format="png")
+                return buffer.getvalue()
+            images = [(ax, image) for ax in self.axes for image in ax.images]
+            for ax, image in images:  # pixel by pixel, unless they have more than is seen
+                width = ax.get_window_extent().width * SVG_DPI / self.dpi
+                image.set_interpolation("none" if image.get_size()[1] <= width else None)
+            self.savefig(buffer, format="svg", dpi=SVG_DPI, metadata={"Date": None})
+            for _, image in images:
+                image.set_interpolation(None)
         return buffer.getvalue()
+
+    def _inline_svg(self, name: str) -> str:
+        """Returns the drawing as an element of a page: with ids of its own, and in the page's colours."""
+        svg = self.render("svg").decode()
+        svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+        for colour, there in ON_A_PAGE.items():
+            svg = svg.replace(colour, there)
+        role = f'<svg role="img" aria-label="{html.escape(self.alt)}" fill="currentColor"'
+        return re.sub(r'^<svg(.*?) width="[^"]*" height="[^"]*"', lambda match: role + match[1], svg)
 
     def to_html(self) -> str:
         """Returns the figure as an HTML figure element that needs no other file."""
+        name = self.label.lower().replace(" ", "-")
+        csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
         return (
-            f'<figure id="figure-{self.report_number or "summary"}" class="report-figure">'
-            f'<img alt="{html.escape(self.alt)}" '
-            f'src="data:image/svg+xml;base64,{base64.b64encode(self.render("svg")).decode()}">'
-            f"<figcaption><strong>{self.label}.</strong> {html.escape(self.caption)}</figcaption></figure>"
+            f'<figure id="{"figure-" * (self.report_number is None)}{name}" class="report-figure">'
+            f'<div class="plot" tabindex="0" role="group" aria-label="{self.label}">{self._inline_svg(name)}</div>'
+            f'<figcaption><strong class="number">{self.label}.</strong> {html.escape(self.caption)} '
+            f'<a class="data" download="{name}.csv" href="data:text/csv;base64,{csv}" '
+            f'aria-label="Data of {self.label} as CSV">Data</a></figcaption></figure>'
         )
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
@@ -85,7 +117,7 @@ def _curves(histories: Sequence[History], split: str, metric: str) -> Float64[np
 def draw_curves(ax: Axes, epochs: Sequence[int], curves: np.ndarray, **mean_line: Any) -> None:
     """Adds the learning curves of paired runs (run, epoch): every run thin, their mean strong."""
     if len(curves) > 1:
-        ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.45)
+        ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.6)
     ax.plot(epochs, curves.mean(axis=0), marker="o" if len(epochs) == 1 else None, **mean_line)
 
 
@@ -114,7 +146,13 @@ def figure_learning(
         f"and {epochs[-1]} DSC goes from {train[0]:.2f} to {train[-1]:.2f} on training images and from {test[0]:.2f} "
         f"to {test[-1]:.2f} on test images."
     )
-    figure = ReportFigure(number, caption, alt, figsize=(7.6, 3.3))
+    data = pd.concat(
+        pd.DataFrame({"variant": of, "run": run, "split": split, "epoch": history.epochs, **getattr(history, split)})
+        for of, shown in ((label, histories), ("Baseline", baseline))
+        for run, history in enumerate(shown)
+        for split in COLOURS
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 3.3))
     for ax, metric in zip(figure.subplots(1, 2), AXIS_LABELS, strict=True):
         for split, dashes in (("train", "--"), ("test", "-")):
             if baseline:
@@ -151,8 +189,15 @@ def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 8, rows: 
         for which, index in chosen.items()
         for part in np.split(index, range(columns, len(index), columns))
     ]
-    figure = ReportFigure(number, caption, alt, figsize=(7.6, 1.02 * len(lines)))
-    close = {"wspace": 0.0, "hspace": 0.0, "w_pad": 0.02, "h_pad": 0.02}
+    data = pd.DataFrame(
+        [
+            {"split": which, "name": split.names[i], "foreground": split.foreground[i]}
+            for which, split in dataset.splits.items()
+            for i in chosen[which]
+        ]
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.02 * len(lines)))
+    close = {"wspace": 0.0, "hspace": 0.0, "w_pad": 0.02, "h_pad": 0.03}
     figure.get_layout_engine().set(**close)  # type: ignore[union-attr]  # the style file sets one
     grid = figure.subplots(len(lines), columns, squeeze=False)
     for (which, part), axes in zip(lines, grid, strict=True):
@@ -171,8 +216,13 @@ def figure_foreground(number: int, dataset: Dataset) -> ReportFigure:
     means = {which: split.foreground_fraction for which, split in dataset.splits.items()}
     listed = ", ".join(f"{which} {mean:.2f}" for which, mean in means.items())
     sizes = ", ".join(f"{len(split)} {which}" for which, split in dataset.splits.items())
-    caption = f"Share of foreground in the images of {dataset.name} ({sizes}); black lines are means: {listed}."
-    figure = ReportFigure(number, caption, f"Histograms of the share of foreground; means: {listed}.", figsize=(7.6, 2))
+    caption = f"Share of foreground in the images of {dataset.name} ({sizes}); upright lines are means: {listed}."
+    alt = f"Histograms of the share of foreground; means: {listed}."
+    data = pd.concat(
+        pd.DataFrame({"split": which, "name": split.names, "foreground": split.foreground})
+        for which, split in dataset.splits.items()
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 2))
     for ax, (which, split) in zip(
         figure.subplots(1, len(means), squeeze=False)[0], dataset.splits.items(), strict=True
     ):
@@ -198,7 +248,16 @@ def figure_stains(number: int, colours: Split, stains: Split, count: int = 3) ->
         "scaled from the 1st to the 99th percentile of the training images; the rest is what the two do not explain."
     )
     alt = f"{len(index)} images in colours, and as haematoxylin, eosin and the rest."
-    figure = ReportFigure(number, caption, alt, figsize=(7.6, 1.95 * len(index)))
+    data = pd.DataFrame(
+        [
+            {"name": colours.names[i], "channel": channel, "mean": mean, "standard deviation": deviation}
+            for i in index
+            for channel, mean, deviation in zip(
+                STAIN_NAMES, stains.images[i].mean(axis=(0, 1)), stains.images[i].std(axis=(0, 1)), strict=True
+            )
+        ]
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.95 * len(index)))
     grid = figure.subplots(len(index), 4, squeeze=False)
     for row, image in zip(grid, index, strict=True):
         row[0].imshow(colours.images[image])
@@ -206,7 +265,7 @@ def figure_stains(number: int, colours: Split, stains: Split, count: int = 3) ->
             ax.imshow(channel, cmap="gray_r", vmin=0, vmax=255)
         for ax in row:
             ax.set_axis_off()
-    for ax, name in zip(grid[0], ("Colours", "Haematoxylin", "Eosin", "Rest"), strict=True):
+    for ax, name in zip(grid[0], ("Colours", *STAIN_NAMES), strict=True):
         ax.set_title(name)
     return figure
 
@@ -231,7 +290,11 @@ def figure_effects(number: int, claims: Sequence[Mapping[str, Any]], dataset: st
     alt = "Effects with intervals. " + "; ".join(
         f"{c['id']} in {METRIC_NAMES[c['metric']]} {c['effect']:+.3f}, {c['verdict']}" for c in shown
     )
-    figure = ReportFigure(number, caption, alt + ".", figsize=(7.6, 1.0 + 0.42 * len(ids)))
+    if not shown:
+        alt = "Two empty plots, of DSC and Dice: so few runs give no effect an interval"
+    columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
+    data = pd.DataFrame(shown, columns=pd.Index(columns))
+    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + 0.42 * len(ids)))
     panels = figure.subplots(1, 2, sharey=True)
     for ax, metric in zip(panels, METRIC_NAMES, strict=True):
         ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
@@ -295,7 +358,9 @@ def figure_prediction(
         f"probability, from {probability.min():.2f} to {probability.max():.2f}; and an overlay in which {hits:.0%} of "
         f"pixels are hits, {misses:.0%} misses and {alarms:.0%} false alarms. {numbers}."
     )
-    figure = ReportFigure(number, caption, alt, figsize=(7.6, 2.35))
+    shares = {"foreground": mask_true.mean(), "hits": hits, "misses": misses, "false alarms": alarms}
+    data = pd.DataFrame([{"name": name, **scores, **shares}])
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 2.35))
     axes = figure.subplots(1, 4)
     axes[0].imshow(image)
     axes[1].imshow(mask_true, cmap="gray", vmin=0, vmax=1)
@@ -328,13 +393,14 @@ def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -
     )
     listed = "; ".join(f"{label} {means.dsc[v]:.3f} and {means.dice[v]:.3f}" for v, label in labels.items())
     alt = f"Dots of final scores. Mean test DSC and Dice: {listed}."
-    figure = ReportFigure(None, caption, alt, figsize=(7.6, 0.9 + 0.45 * len(labels)))
+    figure = ReportFigure(None, caption, alt, scores.reset_index(), figsize=(7.6, 0.9 + 0.4 * len(labels)))
     panels = {"dsc": "DSC (the study's)", "dice": "Dice coefficient"}
     for ax, (metric, title) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
         for row, variant in enumerate(labels):
             for split, y in (("train", row - 0.14), ("test", row + 0.14)):
                 values, colour = scores.xs((variant, split), level=("variant", "split"))[metric], COLOURS[split]
-                ax.plot(values, np.full(len(values), y), "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+                filled = colour if split == "test" else "none"  # told apart without colour, too
+                ax.plot(values, np.full(len(values), y), "o", color=colour, markersize=4, markerfacecolor=filled)
                 ax.plot(
                     values.mean(),
                     y,
@@ -347,6 +413,6 @@ def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -
         ax.set_yticks(range(len(labels)), list(labels.values()))
         ax.set(xlabel=title)
         ax.grid(axis="y", visible=False)
-    ax.invert_yaxis()
+    ax.set_ylim(len(labels) - 0.5, -0.5)  # the first on top
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure

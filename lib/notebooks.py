@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,14 +119,27 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
     return notebook
 
 
-def execute_notebooks(folder: Path, values: Mapping[str, Any], workers: int) -> list[NotebookNode]:
-    """Runs all notebooks, some at the same time, into a folder; raises the first NotebookError after all ended."""
+def execute_notebooks(
+    folder: Path, values: Mapping[str, Any], workers: int
+) -> tuple[list[NotebookNode], dict[str, float]]:
+    """Runs all notebooks, some at the same time, into a folder.
+
+    Returns:
+        The executed notebooks, and how many seconds each took, which nothing in them tells.
+
+    Raises:
+        NotebookError: the first, after all have ended.
+    """
+
+    def timed(source: Path) -> tuple[NotebookNode, float]:
+        started = time.monotonic()
+        notebook = execute_notebook(source, folder / source.name, values, CELL_TIMEOUT)
+        return notebook, round(time.monotonic() - started, 1)
+
     with ThreadPoolExecutor(workers) as pool:
-        futures = [
-            pool.submit(execute_notebook, source, folder / source.name, values, CELL_TIMEOUT) for source in NOTEBOOKS
-        ]
+        futures = [pool.submit(timed, source) for source in NOTEBOOKS]
         try:
-            return [future.result() for future in tqdm(futures, desc="notebooks", unit="notebook")]
+            done = [future.result() for future in tqdm(futures, desc="notebooks", unit="notebook")]
         except BaseException:  # Ctrl-C above all: kernels have sessions of their own and would go on
             pool.shutdown(wait=False, cancel_futures=True)
             for child in psutil.Process().children():
@@ -133,6 +147,8 @@ def execute_notebooks(folder: Path, values: Mapping[str, Any], workers: int) -> 
                     if "ipykernel_launcher" in child.cmdline():
                         child.kill()
             raise
+    seconds = {source.stem: of_one for source, (_, of_one) in zip(NOTEBOOKS, done, strict=True)}
+    return [notebook for notebook, _ in done], seconds
 
 
 def write_figures(notebooks: Sequence[NotebookNode], folder: Path) -> None:

@@ -277,7 +277,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         for folder in ("notebooks", "figures", "models"):
             (new / folder).mkdir(parents=True)
         try:
-            executed = notebooks.execute_notebooks(new / "notebooks", values, parameters.workers)
+            executed, seconds_by_section = notebooks.execute_notebooks(new / "notebooks", values, parameters.workers)
             notebooks.write_figures(executed, new / "figures")
         except notebooks.NotebookError:
             shutil.rmtree(failed, ignore_errors=True)
@@ -287,7 +287,8 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         command = shlex.join(["make", "report", *given])
         results = {
             "schema_version": 1,
-            "provenance": provenance(parameters, dataset, started, command),
+            "provenance": provenance(parameters, dataset, started, command)
+            | {"seconds_by_section": seconds_by_section},
             **collect_results(runs, dataset, parameters),
         }
         _write_page(new, executed, results, runs, dataset)
@@ -305,14 +306,19 @@ def _write_page(
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
     from lib.figures import figure_summary
+    from lib.gallery import pictures
     from lib.page import PageExporter
 
     labels = {variant: VARIANTS[variant].label for variant in runs}
-    summary = figure_summary(mean_scores(image_scores(runs, dataset)), labels, dataset.name)
+    by_image, first = image_scores(runs, dataset), runs["baseline"][0]
+    summary = figure_summary(mean_scores(by_image), labels, dataset.name)
+    shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
+    gallery = pictures(first, dataset.test, shown)
     for kind in ("png", "svg"):
         (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
     (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-    (new / "report.html").write_text(PageExporter().render(executed, results, summary.to_html()), encoding="utf-8")
+    page = PageExporter().render(executed, results, summary.to_html(), gallery)
+    (new / "report.html").write_text(page, encoding="utf-8")
     for variant, of_variant in runs.items():
         for run in of_variant:
             torch.save(run.weights, new / "models" / f"{variant}-seed-{run.config.seed}.pt")

@@ -1,4 +1,6 @@
+import base64
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -6,12 +8,14 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
+from lib.data import Dataset, Split
 from lib.evaluation import History
 from lib.figures import (
     BACKDROP,
     COLOURS,
     OVERLAY,
     ReportFigure,
+    figure_contact_sheet,
     figure_learning,
     figure_prediction,
     figure_summary,
@@ -136,12 +140,39 @@ def test_rendering_the_same_figure_twice_gives_the_same_bytes(learning: ReportFi
 def test_notebook_output_carries_caption_alt_svg_and_png(prediction: ReportFigure):
     data, metadata = prediction._repr_mimebundle_()
     assert '<figure id="figure-13"' in data["text/html"]
-    assert f'alt="{prediction.alt}"' in data["text/html"]
-    assert "<strong>Figure 13.</strong>" in data["text/html"]
+    assert f'role="img" aria-label="{prediction.alt}"' in data["text/html"]
+    assert '<strong class="number">Figure 13.</strong>' in data["text/html"]
     assert "<text" in data["image/svg+xml"]  # text stays text
     assert metadata == {"report_figure": {"number": 13, "alt": prediction.alt}}
     picture = Image.open(io.BytesIO(prediction.render("png")))
     assert picture.width > 1000
+
+
+def test_two_figures_on_one_page_share_no_id_and_follow_its_colours(learning: ReportFigure):
+    other = figure_learning(16, "Dropout", [history()], "discs")
+    both = learning.to_html() + other.to_html()
+    ids = re.findall(r'\bid="([^"]*)"', both)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', both)) <= set(ids)
+    assert not re.search("#000000|#ffffff|<style|<metadata", both)
+    assert "stroke: currentColor" in both
+
+
+def test_every_figure_carries_its_numbers_as_csv(learning: ReportFigure):
+    encoded = re.search(r'download="figure-15.csv" href="data:text/csv;base64,([^"]*)"', learning.to_html())
+    table = pd.read_csv(io.BytesIO(base64.b64decode(encoded[1])))
+    assert list(table.columns) == ["variant", "run", "split", "epoch", "loss", "dsc", "dice", "iou"]
+    assert len(table) == 4 * 2 * 2  # runs, splits, epochs
+    test = table[(table["variant"] == "Noise") & (table["split"] == "test") & (table["epoch"] == 10)]
+    assert test["dsc"].tolist() == pytest.approx([0.51, 0.61])
+
+
+@pytest.mark.parametrize(("size", "stored"), [(100, 100), (1000, 117)])
+def test_small_images_are_stored_pixel_by_pixel_and_large_ones_as_seen(size, stored):
+    split = Split(("image",), np.zeros((1, size, size, 3), np.uint8), np.zeros((1, size, size), bool))
+    sheet = figure_contact_sheet(1, Dataset("one", split, split))
+    picture = re.search(rb"data:image/png;base64,([^\"]*)", sheet.render("svg"))
+    assert Image.open(io.BytesIO(base64.b64decode(picture[1]))).width == pytest.approx(stored, abs=4)
 
 
 def test_names_from_files_are_escaped_in_html():
