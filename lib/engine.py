@@ -156,8 +156,6 @@ def finish_runs(configs: Mapping[Path, TrainingConfig], dataset: Dataset, worker
     with progress, _executor(dataset, min(workers, len(jobs))) as (submit, capacity):
         try:
             while waiting or running:
-                told = f"{sum(job.finished for job in jobs)} of {len(jobs)} runs done"
-                progress.set_description(f"training: {told}" if running else f"waiting for a worker: {told}")
                 for _ in range(min(len(waiting), capacity() - len(running))):
                     job = waiting.popleft()
                     before = job.epochs
@@ -169,6 +167,8 @@ def finish_runs(configs: Mapping[Path, TrainingConfig], dataset: Dataset, worker
                         job.release()
                     else:
                         running[submit(job.config, job.state)] = job
+                told = f"{sum(job.finished for job in jobs)} of {len(jobs)} runs done"
+                progress.set_description(f"training: {told}" if running else f"waiting for a worker: {told}")
                 if not running:  # no worker is there, or other processes have what is left
                     time.sleep(0.5)
                 for future in wait(running, timeout=1, return_when=FIRST_COMPLETED).done:

@@ -229,7 +229,13 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
     assert changed <= {"results.json", "report.html"}  # they tell when they were made
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    "failure",
+    [
+        name if name in ("exception", "killed kernel") else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAILURES
+    ],
+)
 def test_after_a_failure_the_old_report_is_untouched_however_often(
     failure, finished: Path, folder: Path, reports: Path, tmp_path: Path, monkeypatch, capsys
 ):
