@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 _runs = tempfile.TemporaryDirectory(prefix="runs-")
 os.environ["REPORT_RUNS"] = _runs.name
 
-from lib import report
+from lib import report, store
 from lib.data import Dataset, Split
 
 QUICK = ("SEEDS=1", "EPOCHS=1", "LEARNING_RATE=0.01")  # of a report in half a minute
@@ -53,9 +54,18 @@ def folder(discs: Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def made_once(discs: Dataset, tmp_path_factory) -> Path:
-    """The report of the discs, made by real kernels once in a session."""
-    folder = write_dataset(discs, tmp_path_factory.mktemp("made_once") / "discs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "REPORTS", folder.parent / "reports")
-        assert report.main([f"DATASET={folder}", *QUICK]) == 0
-    return folder.parent / "reports" / "discs"
+    """The report of the discs, made by real kernels once in a session, for all processes that run its tests."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
+    while (lock := store.lock(shared)) is None:
+        time.sleep(0.2)
+    made = shared / "reports" / "discs"
+    try:
+        if not made.exists():
+            folder = write_dataset(discs, shared / "discs")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(report, "REPORTS", made.parent)
+                assert report.main([f"DATASET={folder}", *QUICK]) == 0
+    finally:
+        store.unlock(lock)
+    return made

@@ -84,6 +84,7 @@ def test_statements_of_the_study_are_marked(stem):
     assert READ[stem].cells[0].source.startswith("## 2.")
 
 
+@pytest.mark.slow
 def test_nbval_notices_a_changed_output(tmp_path: Path):
     notebook = nbformat.read(ROOT / "notebooks" / "2.1_segmentation.ipynb", as_version=4)
     kept = [cell for cell in notebook.cells if IGNORED not in cell.metadata.get("tags", [])]

@@ -231,10 +231,7 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
 
 @pytest.mark.parametrize(
     "failure",
-    [
-        name if name in ("exception", "killed kernel") else pytest.param(name, marks=pytest.mark.slow)
-        for name in FAILURES
-    ],
+    [name if name == "killed kernel" else pytest.param(name, marks=pytest.mark.slow) for name in FAILURES],
 )
 def test_after_a_failure_the_old_report_is_untouched_however_often(
     failure, finished: Path, folder: Path, reports: Path, tmp_path: Path, monkeypatch, capsys
@@ -276,6 +273,7 @@ def test_publishing_that_was_cut_off_between_its_two_steps_is_made_good(tmp_path
     assert tree(tmp_path) == {"report/results.json": b"{}"}
 
 
+@pytest.mark.slow
 def test_names_of_files_and_datasets_are_shown_as_text(discs: Dataset, tmp_path: Path, reports: Path):
     name = "<img src=x onerror=alert(1)> `$x$` *a*"
     splits = [
