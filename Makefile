@@ -65,7 +65,7 @@ lint: $(TESTS_READY) ## style and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(READY) ## measure training on this machine, in ten minutes, into reports/bench.json
+bench: $(READY) ## measure training on this machine, in a quarter of an hour, into reports/bench.json
 	@$(PY) tests/bench.py
 
 calibrate: $(READY) ## how often the intervals cover, in simulated studies, into docs/calibration.md (minutes)

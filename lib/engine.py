@@ -298,16 +298,22 @@ def _executor(dataset: Dataset, workers: int) -> Iterator[tuple[Submit, Callable
 
 
 @contextmanager
-def local_workers(workers: int, dataset: Dataset) -> Iterator[LocalWorkers]:
-    """Lends processes that have the dataset and started with WORKER_ENVIRONMENT; they end with the block."""
-    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
-    os.environ.update(WORKER_ENVIRONMENT)  # processes take it over when they start
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables for the duration of the block; processes that start in it take them over."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
-        with LocalWorkers(workers, dataset) as executor:
-            yield executor
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def local_workers(workers: int, dataset: Dataset) -> Iterator[LocalWorkers]:
+    """Lends processes that have the dataset and started with WORKER_ENVIRONMENT; they end with the block."""
+    with environment(WORKER_ENVIRONMENT), LocalWorkers(workers, dataset) as executor:
+        yield executor
 
 
 @contextmanager

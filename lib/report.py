@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from pydantic import BaseModel, Field, ValidationError
 
@@ -38,6 +39,7 @@ from lib.data import (
     load_dataset,
     shared_patients,
 )
+from lib.engine import environment
 from lib.evaluation import trivial_scores
 from lib.experiments import VARIANTS, Run, extreme_images, image_scores, mean_scores, trained_runs
 from lib.training import Precision, TrainingConfig
@@ -147,9 +149,10 @@ def provenance(parameters: Parameters, dataset: Dataset, started: datetime, comm
     }
 
 
-def collect_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset, parameters: Parameters) -> dict[str, Any]:
+def collect_results(
+    runs: Mapping[str, Sequence[Run]], by_image: pd.DataFrame, dataset: Dataset, parameters: Parameters
+) -> dict[str, Any]:
     """Returns the content of results.json, but for its provenance: all that the report says, for machines."""
-    by_image = image_scores(runs, dataset)
     scores = mean_scores(by_image)
     shared = shared_patients(dataset)
     patients = {patient for split in dataset.splits.values() for patient in split.patients or ()}
@@ -235,18 +238,15 @@ def _only_this_process(target: Path) -> Iterator[Path]:
     if lock is None:
         raise UserError(f"reports/{target.name}: expected to make it alone, found another process at it; see NAME=")
     temporary = temporary_folder(target)
-    before = {name: os.environ.get(name) for name in ("TMPDIR", "JUPYTER_RUNTIME_DIR")}
     try:
         for left in (*staging.iterdir(), temporary):
             shutil.rmtree(left, ignore_errors=True)
         recover(target)
         temporary.mkdir(mode=0o700)
-        os.environ.update({"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(temporary / "jupyter")})
-        tempfile.tempdir = None  # to be read anew
-        yield staging
+        with environment({"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(temporary / "jupyter")}):
+            tempfile.tempdir = None  # to be read anew
+            yield staging
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
         tempfile.tempdir = None
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(staging, ignore_errors=True)
@@ -283,15 +283,16 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
             shutil.rmtree(failed, ignore_errors=True)
             new.rename(failed)
             raise
+        by_image = image_scores(runs, dataset)
         given = [a.replace(parameters.dataset, notebooks.public_path(parameters.dataset)) for a in arguments]
         command = shlex.join(["make", "report", *given])
         results = {
             "schema_version": 1,
             "provenance": provenance(parameters, dataset, started, command)
             | {"seconds_by_section": seconds_by_section},
-            **collect_results(runs, dataset, parameters),
+            **collect_results(runs, by_image, dataset, parameters),
         }
-        _write_page(new, executed, results, runs, dataset)
+        _write_page(new, executed, results, runs, by_image, dataset)
         publish(new, target)
     shutil.rmtree(failed, ignore_errors=True)
     return target
@@ -302,6 +303,7 @@ def _write_page(
     executed: Sequence[Any],
     results: Mapping[str, Any],
     runs: Mapping[str, Sequence[Run]],
+    by_image: pd.DataFrame,
     dataset: Dataset,
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
@@ -310,7 +312,7 @@ def _write_page(
     from lib.page import PageExporter
 
     labels = {variant: VARIANTS[variant].label for variant in runs}
-    by_image, first = image_scores(runs, dataset), runs["baseline"][0]
+    first = runs["baseline"][0]
     summary = figure_summary(mean_scores(by_image), labels, dataset.name)
     shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
     gallery = pictures(first, dataset.test, shown)
