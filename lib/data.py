@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float64, UInt8
+from sklearn.model_selection import GroupKFold
 from tqdm import tqdm
 
 from lib import cache
@@ -114,6 +116,49 @@ class Dataset:
             digest.update(np.ascontiguousarray(split.images).data)
             digest.update(np.packbits(split.masks).data)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a cross-validation in which no patient is in two folds.
+
+    Attributes:
+        images: "train" divides the training split alone, "all" all splits together.
+        index: of the fold that is held out, from 0. of: number of folds, fewer where there are fewer patients.
+    """
+
+    images: Literal["train", "all"]
+    index: int
+    of: int = 5
+
+    def of_dataset(self, dataset: Dataset) -> Dataset:
+        """Returns the dataset that trains on all other folds and is tested on this one.
+
+        Where patients are not known, each image counts as one of its own. In folds of all splits an image is called
+        by its split and name, since two splits may share names.
+        """
+        splits = list(dataset.splits.items())[: 1 if self.images == "train" else None]
+        parts = [split for _, split in splits]
+        names = [(which, name) for which, split in splits for name in split.names]
+        known = all(split.patients is not None for split in parts)
+        patients = [who for split in parts for who in split.patients or ()] if known else None
+        groups = names if patients is None else patients
+        codes = np.unique(np.array(groups), axis=0, return_inverse=True)[1].ravel()
+        of = min(self.of, len(np.unique(codes)))
+        divisions = list(GroupKFold(of).split(codes, groups=codes)) if of > 1 else []
+        if self.index >= of or of == 1:
+            raise UserError(f"fold {self.index + 1}: expected that many patients, found {of} in {dataset.name}")
+        images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
+        train, test = (
+            Split(
+                tuple(names[i][1] if self.images == "train" else " ".join(names[i]) for i in chosen),
+                images[chosen],
+                masks[chosen],
+                None if patients is None else tuple(patients[i] for i in chosen),
+            )
+            for chosen in divisions[self.index]
+        )
+        return Dataset(dataset.name, train, test)
 
 
 def duplicates(dataset: Dataset) -> list[list[tuple[str, str]]]:

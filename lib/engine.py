@@ -21,12 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from lib import store
-from lib.data import Dataset, FailedRun, UserError
+from lib.data import Dataset, FailedRun, Fold, UserError
 from lib.evaluation import Scores, score_snapshot
 from lib.training import Training, TrainingConfig
 
@@ -44,18 +44,33 @@ WORKER_ENVIRONMENT = {
 }
 
 
+class Planned(NamedTuple):
+    """A run that is wanted: its configuration, and the fold of the dataset, or None for its own splits."""
+
+    config: TrainingConfig
+    fold: Fold | None = None
+
+    def data(self, dataset: Dataset) -> Dataset:
+        """Returns what the run is trained and scored on."""
+        return self.fold.of_dataset(dataset) if self.fold else dataset
+
+    def folder(self, dataset: Dataset) -> Path:
+        """Returns the run's folder in the store."""
+        return store.folder_of(self.config, self.data(dataset))
+
+
 class TrainingError(FailedRun):
     """At least one run could not be finished; those that could are in the store."""
 
 
 def continue_run(
-    dataset: Dataset | None, config: TrainingConfig, state: bytes | None, code: tuple[str, str], seconds: float
+    dataset: Dataset | None, planned: Planned, state: bytes | None, code: tuple[str, str], seconds: float
 ) -> tuple[bytes, int, bool]:
     """The task of a worker: trains and scores one run from where it stands, for some seconds or to its end.
 
     Args:
-        dataset: trained and scored on; None for the one that the worker has.
-        config: of the run.
+        dataset: trained and scored on, or folded first; None for the one that the worker has.
+        planned: the run.
         state: returned by the task before; None at the beginning.
         code: `store.training_code` and `store.scoring_code` of the process that asks.
         seconds: after which the task ends with the epoch or the scoring that it is at.
@@ -68,7 +83,7 @@ def continue_run(
     """
     if code != (here := (store.training_code(), store.scoring_code())):
         raise RuntimeError(f"worker on {platform.node()}: expected the code {code}, found {here}; install the same")
-    data = dataset or _dataset
+    config, data = planned.config, planned.data(dataset or _dataset)
     with _one_at_a_time:
         training = Training(config)
         scores: dict[int, Scores] = {}
@@ -98,7 +113,7 @@ class _Job:
     """A run to be finished, and how far it is."""
 
     folder: Path
-    config: TrainingConfig
+    planned: Planned
     state: bytes | None = None
     epochs: int = 0
     finished: bool = False
@@ -136,23 +151,23 @@ class _Job:
             self.lock = None
 
 
-def finish_runs(configs: Mapping[Path, TrainingConfig], dataset: Dataset, workers: int) -> None:
-    """Trains and scores runs until all are finished in the store.
+def finish_runs(planned: Mapping[Path, Planned], dataset: Dataset, workers: int) -> None:
+    """Trains and scores runs until all are finished in the store, in their order.
 
     Args:
-        configs: of the runs, by their folders in the store.
-        dataset: trained and scored on.
+        planned: the runs, by their folders in the store.
+        dataset: trained and scored on, or folded first.
         workers: processes of this machine; a Dask scheduler, where DASK_SCHEDULER_ADDRESS names one, has its own.
 
     Raises:
         TrainingError: with configuration and cause of each run that failed, after all others ended.
         UserError: the scheduler that DASK_SCHEDULER_ADDRESS names cannot be used.
     """
-    if not configs:
+    if not planned:
         return
-    jobs = sorted(map(_Job, configs.keys(), configs.values()), key=lambda job: -job.config.epochs)
+    jobs = list(map(_Job, planned.keys(), planned.values()))
     waiting, running, failures = deque(jobs), dict[Future[Any], _Job](), list[str]()
-    progress = tqdm(total=sum(job.config.epochs for job in jobs), unit="epoch", smoothing=0.1, leave=False)
+    progress = tqdm(total=sum(job.planned.config.epochs for job in jobs), unit="epoch", smoothing=0.1, leave=False)
     with progress, _executor(dataset, min(workers, len(jobs))) as (submit, capacity):
         try:
             while waiting or running:
@@ -166,7 +181,7 @@ def finish_runs(configs: Mapping[Path, TrainingConfig], dataset: Dataset, worker
                     if job.finished:
                         job.release()
                     else:
-                        running[submit(job.config, job.state)] = job
+                        running[submit(job.planned, job.state)] = job
                 told = f"{sum(job.finished for job in jobs)} of {len(jobs)} runs done"
                 progress.set_description(f"training: {told}" if running else f"waiting for a worker: {told}")
                 if not running:  # no worker is there, or other processes have what is left
@@ -183,7 +198,7 @@ def finish_runs(configs: Mapping[Path, TrainingConfig], dataset: Dataset, worker
                     elif isinstance(error, BrokenProcessPool | CancelledError) and job.deaths < REPEATS:
                         job.deaths += 1
                     else:
-                        failures.append(f"{job.config}\n{''.join(traceback.format_exception(error))}")
+                        failures.append(f"{job.planned}\n{''.join(traceback.format_exception(error))}")
                         progress.write(f"failed, the others go on: {failures[-1]}", file=sys.stderr)
                         job.release()
                         continue
@@ -269,7 +284,7 @@ def _follow_parent() -> None:
 
 _dataset: Any = None  # in local workers, the dataset that they were given
 
-Submit = Callable[[TrainingConfig, bytes | None], Future[Any]]
+Submit = Callable[[Planned, bytes | None], Future[Any]]
 
 
 @contextmanager
@@ -284,15 +299,15 @@ def _executor(dataset: Dataset, workers: int) -> Iterator[tuple[Submit, Callable
         with _dask(address) as (client, scattered):
             executor = client.get_executor(pure=False)
             yield (
-                lambda config, state: executor.submit(
-                    continue_run, scattered(dataset), config, state, code, seconds(state)
+                lambda planned, state: executor.submit(
+                    continue_run, scattered(dataset), planned, state, code, seconds(state)
                 ),
                 lambda: len(client.nthreads()),
             )
         return
     with local_workers(workers, dataset) as local:
         yield (
-            lambda config, state: local.submit(continue_run, None, config, state, code, seconds(state)),
+            lambda planned, state: local.submit(continue_run, None, planned, state, code, seconds(state)),
             lambda: workers,
         )
 

@@ -6,6 +6,7 @@ same runs, and find them in the store.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lib import store
-from lib.data import Dataset, Split
-from lib.engine import TrainingError, finish_runs
+from lib.data import Dataset, Fold, Split
+from lib.engine import Planned, TrainingError, finish_runs
 from lib.evaluation import METRICS, History, predict
 from lib.training import Precision, TrainingConfig, build_network
 
@@ -38,19 +39,83 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+# The values among which the study's own was chosen "after trial and error", or might have been.
+SEARCHED: dict[str, dict[float, Variant]] = {
+    "noise_std": {std: Variant(f"{std:g}", {"noise_std": std}) for std in (0.0, 0.01, 0.03, 0.1)},
+    "dropout": {
+        p: Variant(f"{p:g}", {"network": "dropout_CNN_segment", "dropout": p}, epochs_factor=2)
+        for p in (0.0, 0.25, 0.5, 0.75)
+    },
+    "l2": {
+        coefficient: Variant(f"{coefficient:g}", {"l2": coefficient}) for coefficient in (0, 5e-6, 5e-5, 5e-4, 5e-3)
+    },
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Variants that are compared on the same data.
+
+    Attributes:
+        variants: by their keys.
+        folds: of the dataset; none trains on the training split and tests on the test split.
+        seeds: runs of each variant in each fold; 0 is as many as the report asks for.
+    """
+
+    variants: Mapping[str, Variant]
+    folds: tuple[Fold, ...] = ()
+    seeds: int = 0
+
+
+_VALIDATION = tuple(Fold("train", index) for index in range(5))
+# What a full study trains. All but the first are what the study mentions in passing, or what its claims ask for.
+EXPERIMENTS: dict[str, Experiment] = {
+    "variants": Experiment(VARIANTS),
+    "deeper": Experiment(
+        {"deeper": Variant("Deeper network", {"network": "deeper_CNN_segment", "snapshot_every": 20})}
+    ),
+    "dropout layers": Experiment(
+        {
+            "one": Variant("One layer, p = 0.5", {"network": "dropout_CNN_segment", "dropout": 0.5}, epochs_factor=2),
+            "two": Variant("Two layers, p = 0.2", {"network": "two_dropouts_CNN_segment"}, epochs_factor=2),
+        },
+        _VALIDATION,
+        seeds=1,
+    ),
+    **{
+        parameter: Experiment({str(value): variant for value, variant in values.items()}, _VALIDATION, seeds=1)
+        for parameter, values in SEARCHED.items()
+    },
+    "new patients": Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2),
+    "weight decay": Experiment(
+        {
+            "penalty": VARIANTS["l2"],
+            "adam": Variant("Adam, weight_decay 1e-4", {"weight_decay": 1e-4}),
+            "adamw": Variant("AdamW, weight_decay 1e-4", {"optimizer": "AdamW", "weight_decay": 1e-4}),
+            "adamw default": Variant("AdamW, its default 0.01", {"optimizer": "AdamW", "weight_decay": 1e-2}),
+        },
+        seeds=3,
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run.
 
     Attributes:
         config: that it was trained with.
+        fold: of the dataset that it was trained and scored on, None for the dataset's own splits.
         seconds: training time of every epoch.
+        gradient_norms: mean norm of each parameter tensor's gradient, of every epoch.
         snapshots: the weights after each scored epoch, the last of the run among them.
         scores: of every image after these epochs, by epoch, split and metric, float64 (image,).
     """
 
     config: TrainingConfig
+    fold: Fold | None
     seconds: list[float]
+    gradient_norms: list[dict[str, float]]
     snapshots: dict[int, dict[str, Tensor]]
     scores: dict[int, dict[str, dict[str, Tensor]]]
 
@@ -82,23 +147,66 @@ class Run:
 
 
 def variant_config(
-    variant: str, seed: int, epochs: int, learning_rate: float = 1e-3, precision: Precision = "fp32"
+    variant: str | Variant, seed: int, epochs: int, learning_rate: float = 1e-3, precision: Precision = "fp32"
 ) -> TrainingConfig:
     """Returns the configuration of one run; variants of one seed share initialisation and batch order."""
-    spec = VARIANTS[variant]
+    spec = VARIANTS[variant] if isinstance(variant, str) else variant
     baseline = TrainingConfig(
         seed=seed, epochs=epochs * spec.epochs_factor, learning_rate=learning_rate, precision=precision
     )
     return replace(baseline, **spec.changes)
 
 
-def stored_run(config: TrainingConfig, dataset: Dataset) -> Run | None:
+def plan(
+    experiment: Experiment, seeds: int, epochs: int, learning_rate: float = 1e-3, precision: Precision = "fp32"
+) -> dict[str, list[Planned]]:
+    """Returns the runs of each variant of an experiment.
+
+    No two folds share a seed, so that their training noise is independent, and only the last epoch is scored in them.
+    """
+    planned: dict[str, list[Planned]] = {}
+    for name, variant in experiment.variants.items():
+        count = experiment.seeds or seeds
+        configs = [
+            variant_config(variant, seed, epochs, learning_rate, precision)
+            for seed in range(count * max(1, len(experiment.folds)))
+        ]
+        planned[name] = (
+            [
+                Planned(replace(config, snapshot_every=config.epochs), experiment.folds[index // count])
+                for index, config in enumerate(configs)
+            ]
+            if experiment.folds
+            else [Planned(config) for config in configs]
+        )
+    return planned
+
+
+def stored_run(planned: Planned, dataset: Dataset) -> Run | None:
     """Returns a finished run from the store, or None where it is not there or was scored by other code."""
-    payload = store.read(store.folder_of(config, dataset) / store.RUN)
+    payload = store.read(planned.folder(dataset) / store.RUN)
     state = store.from_bytes(payload) if payload else None
     if state is None or state["scored_by"] != store.scoring_code():
         return None
-    return Run(config, state["training"]["seconds"], state["training"]["snapshots"], state["scores"])
+    training = state["training"]
+    return Run(*planned, training["seconds"], training["gradient_norms"], training["snapshots"], state["scores"])
+
+
+def finished(dataset: Dataset, wanted: Mapping[str, Sequence[Planned]], workers: int = 1) -> dict[str, list[Run]]:
+    """Returns runs from the store where they are and trained where they are not, under the names of the plan.
+
+    Raises:
+        TrainingError: with the configuration and the cause of each run that failed, after all others ended.
+    """
+    every = [planned for of_name in wanted.values() for planned in of_name]
+    runs = {planned: run for planned in every if (run := stored_run(planned, dataset))}
+    missing = sorted((planned for planned in every if planned not in runs), key=lambda planned: -planned.config.epochs)
+    finish_runs({planned.folder(dataset): planned for planned in missing}, dataset, workers)
+    for planned in missing:
+        if (run := stored_run(planned, dataset)) is None:
+            raise TrainingError(f"{planned}: finished, and gone from the store or scored by other code since")
+        runs[planned] = run
+    return {name: [runs[planned] for planned in of_name] for name, of_name in wanted.items()}
 
 
 def trained_runs(
@@ -110,7 +218,7 @@ def trained_runs(
     precision: Precision = "fp32",
     workers: int = 1,
 ) -> dict[str, list[Run]]:
-    """Returns the runs of some variants, from the store where they are and trained where they are not.
+    """Returns the runs of some variants of the study, from the store or trained.
 
     Args:
         dataset: trained and scored on.
@@ -127,19 +235,23 @@ def trained_runs(
     Raises:
         TrainingError: with the configuration and the cause of each run that failed, after all others ended.
     """
-    plan = {
-        variant: [variant_config(variant, seed, epochs, learning_rate, precision) for seed in range(seeds)]
-        for variant in variants
-    }
-    wanted = [config for configs in plan.values() for config in configs]
-    runs = {config: run for config in wanted if (run := stored_run(config, dataset))}
-    missing = [config for config in wanted if config not in runs]
-    finish_runs({store.folder_of(config, dataset): config for config in missing}, dataset, workers)
-    for config in missing:
-        if (run := stored_run(config, dataset)) is None:
-            raise TrainingError(f"{config}: finished, and gone from the store or scored by other code since")
-        runs[config] = run
-    return {variant: [runs[config] for config in configs] for variant, configs in plan.items()}
+    chosen = Experiment({variant: VARIANTS[variant] for variant in variants})
+    return finished(dataset, plan(chosen, seeds, epochs, learning_rate, precision), workers)
+
+
+def study_runs(
+    dataset: Dataset, seeds: int, epochs: int, learning_rate: float, precision: Precision, workers: int
+) -> dict[str, dict[str, list[Run]]]:
+    """Returns all runs of a full study, by experiment and variant; trains what is missing, experiment by experiment."""
+    plans = {name: plan(of_name, seeds, epochs, learning_rate, precision) for name, of_name in EXPERIMENTS.items()}
+    wanted = [
+        planned
+        for of_experiment in plans.values()
+        for planned in sorted(chain(*of_experiment.values()), key=lambda planned: -planned.config.epochs)
+    ]
+    missing = [planned for planned in wanted if stored_run(planned, dataset) is None]
+    finish_runs({planned.folder(dataset): planned for planned in missing}, dataset, workers)
+    return {name: finished(dataset, of_experiment, workers) for name, of_experiment in plans.items()}
 
 
 def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from time import perf_counter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
@@ -26,12 +26,17 @@ class TrainingConfig:
     Equal configurations give equal bits on one machine.
     """
 
-    network: Literal["shallower_CNN_segment", "dropout_CNN_segment"] = "shallower_CNN_segment"
+    network: Literal[
+        "shallower_CNN_segment", "dropout_CNN_segment", "two_dropouts_CNN_segment", "deeper_CNN_segment"
+    ] = "shallower_CNN_segment"
     epochs: PositiveInt = 60  # the study does not say; ours
     learning_rate: PositiveFloat = 1e-3  # of Adam; the study does not say; at 1e-2 noise and dropout collapse
     batch_size: PositiveInt = 8  # images; the study does not say; ours
     noise_std: NonNegativeFloat = 0.0  # of the Gaussian noise on training images, in units of the range [0, 1]
     l2: NonNegativeFloat = 0.0  # times the sum of squared parameters, biases included, is added to the loss
+    optimizer: Literal["Adam", "AdamW"] = "Adam"  # the study does not say; ours
+    weight_decay: NonNegativeFloat = 0.0  # of the optimizer; in Adam twice the coefficient of an equal `l2`
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # p of every dropout layer; None: the network's own
     seed: NonNegativeInt = 0  # decides initialisation, batch order, noise and dropout, each by a stream of its own
     snapshot_every: PositiveInt = 5  # epochs; scoring 145 images costs about half an epoch of 85
     threads: PositiveInt = 1  # of torch; the sums of another number of threads round differently
@@ -98,7 +103,8 @@ def build_network(config: TrainingConfig) -> nn.Module:
         network = NETWORKS[config.network]()
     for name, layer in list(network.named_children()):
         if isinstance(layer, nn.Dropout):
-            setattr(network, name, SeededDropout(layer.p, generator(config.seed, f"dropout of {name}")))
+            p = layer.p if config.dropout is None else config.dropout
+            setattr(network, name, SeededDropout(p, generator(config.seed, f"dropout of {name}")))
     # Where convolutions are bf16, probabilities are not: near 0 and 1 its 8 bits would decide the loss.
     network.get_submodule("sig").register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -125,7 +131,7 @@ def train_epoch(
     config: TrainingConfig,
     order: Generator,
     noise: Generator,
-) -> None:
+) -> dict[str, float]:
     """Trains for one pass over the images, in batches of a random order; the last batch may be short.
 
     Args:
@@ -133,8 +139,12 @@ def train_epoch(
         images: RGB in 0..255. masks: True in the foreground.
         config: gives batch size, noise, penalty and precision.
         order, noise: the generators of the batch order and of the input noise.
+
+    Returns:
+        The norm of the loss's gradient with respect to each parameter tensor, as a mean over batches.
     """
     network.train()
+    norms: list[Tensor] = []
     for batch in torch.randperm(len(images), generator=order).split(config.batch_size):
         inputs = as_input(images[batch])
         if config.noise_std:  # drawn in the order in which pixels lie in memory
@@ -148,6 +158,9 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        norms.append(torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]))
+    mean = torch.stack(norms).mean(dim=0).tolist()
+    return {name: norm for (name, _), norm in zip(network.named_parameters(), mean, strict=True)}
 
 
 class Training:
@@ -156,14 +169,18 @@ class Training:
     Attributes:
         network: in training.
         seconds: what each epoch took so far.
+        gradient_norms: of each epoch, as `train_epoch` returns them.
         snapshots: the weights after every `snapshot_every` epochs and after the last, by epoch.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
         self.network = build_network(config)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.optimizer = getattr(torch.optim, config.optimizer)(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.seconds: list[float] = []
+        self.gradient_norms: list[dict[str, float]] = []
         self.snapshots: dict[int, dict[str, Tensor]] = {}
         self.generators = {purpose: generator(config.seed, purpose) for purpose in ("order", "noise")} | {
             name: layer.generator for name, layer in self.network.named_modules() if isinstance(layer, SeededDropout)
@@ -182,7 +199,8 @@ class Training:
         tensors = torch.from_numpy(images), torch.from_numpy(masks)
         started = perf_counter()
         with thread_count(config.threads):
-            train_epoch(self.network, self.optimizer, *tensors, config, order, noise)
+            norms = train_epoch(self.network, self.optimizer, *tensors, config, order, noise)
+        self.gradient_norms.append(norms)
         self.seconds.append(perf_counter() - started)
         epoch = len(self.seconds)
         if epoch % config.snapshot_every == 0 or self.finished:
@@ -195,6 +213,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "generators": {purpose: generator.get_state() for purpose, generator in self.generators.items()},
             "seconds": self.seconds,
+            "gradient_norms": self.gradient_norms,
             "snapshots": self.snapshots,
         }
 
@@ -204,7 +223,8 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         for purpose, generator_state in state["generators"].items():
             self.generators[purpose].set_state(generator_state)
-        self.seconds, self.snapshots = list(state["seconds"]), dict(state["snapshots"])
+        self.seconds, self.gradient_norms = list(state["seconds"]), list(state["gradient_norms"])
+        self.snapshots = dict(state["snapshots"])
 
 
 def train(

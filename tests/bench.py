@@ -91,9 +91,9 @@ def matmul_rate(precision: str) -> float:
 def finish_seconds(dataset: Dataset, seeds: int, epochs: int, workers: int) -> float:
     """Seconds of the whole engine for some runs, from an empty store to a full one."""
     store.STORE = Path(tempfile.mkdtemp(prefix="bench-"))
-    configs = [variant_config("baseline", seed, epochs) for seed in range(seeds)]
+    planned = [engine.Planned(variant_config("baseline", seed, epochs)) for seed in range(seeds)]
     started = time.perf_counter()
-    engine.finish_runs({store.folder_of(config, dataset): config for config in configs}, dataset, workers)
+    engine.finish_runs({run.folder(dataset): run for run in planned}, dataset, workers)
     seconds = time.perf_counter() - started
     shutil.rmtree(store.STORE)
     return seconds

@@ -42,7 +42,7 @@ def main() -> None:
     state: bytes | None = None
     epochs = 0
     while epochs < config.snapshot_every + 1:  # until the first snapshot is scored
-        state, epochs, _ = engine.continue_run(dataset, config, state, code, seconds=0)
+        state, epochs, _ = engine.continue_run(dataset, engine.Planned(config), state, code, seconds=0)
     # The state at the end has as many snapshots and scores as a run of 60 epochs takes.
     full = store.from_bytes(state)
     for part in (full["training"]["snapshots"], full["scores"]):

@@ -21,7 +21,7 @@ import torch
 
 from lib import engine, store
 from lib.data import ROOT, Dataset, UserError
-from lib.engine import TrainingError, continue_run, finish_runs
+from lib.engine import Planned, TrainingError, continue_run, finish_runs
 from lib.experiments import VARIANTS, Variant, stored_run, trained_runs, variant_config
 from lib.training import TrainingConfig, train
 
@@ -44,7 +44,7 @@ def workers() -> list[psutil.Process]:
 
 def same_weights(config: TrainingConfig, dataset: Dataset) -> bool:
     """Whether the stored run has the bits of an uninterrupted training in this process."""
-    run, expected = stored_run(config, dataset), train(config, dataset.train.images, dataset.train.masks)
+    run, expected = stored_run(Planned(config), dataset), train(config, dataset.train.images, dataset.train.masks)
     return all(run.weights[name].equal(value) for name, value in expected.network.state_dict().items())
 
 
@@ -98,7 +98,7 @@ def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dat
     assert 0 < trained < 300
     taken_up, claim = [], engine._Job.claim
     monkeypatch.setattr(engine._Job, "claim", lambda job: claim(job) and (taken_up.append(job.epochs) or True))
-    finish_runs({folder: config}, discs, workers=1)
+    finish_runs({folder: Planned(config)}, discs, workers=1)
     assert taken_up[0] == trained
     assert same_weights(config, discs)
     assert files(runs_folder) == ["run.pt"]
@@ -106,14 +106,14 @@ def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dat
 
 def finish_and_save_often(folder: Path, config: TrainingConfig, dataset: Dataset) -> None:
     engine.TASK_SECONDS, engine.SAVE_SECONDS = 0.2, 0
-    finish_runs({folder: config}, dataset, workers=1)
+    finish_runs({folder: Planned(config)}, dataset, workers=1)
 
 
-def dies_with_seed_0(dataset, config, *arguments):
+def dies_with_seed_0(dataset, planned, *arguments):
     """In place of `continue_run`, in a worker: one run is always killed, as by a machine without memory for it."""
-    if config.seed == 0:
+    if planned.config.seed == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    return continue_run(dataset, config, *arguments)
+    return continue_run(dataset, planned, *arguments)
 
 
 def test_a_run_that_kills_its_worker_every_time_is_given_up_and_the_others_are_finished(
@@ -123,7 +123,7 @@ def test_a_run_that_kills_its_worker_every_time_is_given_up_and_the_others_are_f
     deaths, new_pool = [], engine.LocalWorkers._pool
     monkeypatch.setattr(engine.LocalWorkers, "_pool", lambda local: deaths.append(1) or new_pool(local))
     with pytest.raises(
-        TrainingError, match=r"1 of 3 runs, the first of them:\nTrainingConfig\(.* seed=0,.*\n.*BrokenProcessPool"
+        TrainingError, match=r"1 of 3 runs, the first of them:\nPlanned\(.* seed=0,.*\n.*BrokenProcessPool"
     ):
         trained_runs(discs, ["baseline"], seeds=3, epochs=20, workers=2)
     assert len(deaths) == 2 + 1 + engine.REPEATS  # two processes to begin with, and one for each that died
@@ -186,7 +186,9 @@ def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, ru
     waiter.start()
     time.sleep(3)
     assert not ended
-    state, _, finished = continue_run(discs, config, None, (store.training_code(), store.scoring_code()), seconds=60)
+    state, _, finished = continue_run(
+        discs, Planned(config), None, (store.training_code(), store.scoring_code()), seconds=60
+    )
     assert finished
     store.write(folder, state, finished=True)
     written = (folder / store.RUN).read_bytes()
@@ -235,11 +237,11 @@ def test_interrupted_training_keeps_what_it_has_and_lets_go_of_it(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            finish_runs({folder: config}, discs, workers=1)
+            finish_runs({folder: Planned(config)}, discs, workers=1)
     assert workers() == []
     kept = store.read(folder / store.CHECKPOINT)
     assert kept is not None or where == "wait"  # it came before the first state did
-    finish_runs({folder: config}, discs, workers=1)  # would wait for ever for a lock that was not let go
+    finish_runs({folder: Planned(config)}, discs, workers=1)  # would wait for ever for a lock that was not let go
     assert same_weights(config, discs)
     assert files(runs_folder) == ["run.pt"]
 
@@ -297,7 +299,7 @@ def test_comments_and_docstrings_do_not_change_the_code_and_all_else_does(before
 
 def test_a_worker_with_other_code_refuses_to_work(discs: Dataset):
     with pytest.raises(RuntimeError, match=r"worker on .*: expected the code \('other', 'code'\), found"):
-        continue_run(discs, variant_config("baseline", 0, 1), None, ("other", "code"), seconds=1)
+        continue_run(discs, Planned(variant_config("baseline", 0, 1)), None, ("other", "code"), seconds=1)
 
 
 def test_the_callers_environment_is_as_it_was_and_workers_have_the_allocators_settings(discs: Dataset, monkeypatch):

@@ -3,7 +3,7 @@ import torch
 
 from lib import engine, store
 from lib.data import Dataset
-from lib.engine import TrainingError
+from lib.engine import Planned, TrainingError
 from lib.evaluation import METRICS, evaluate
 from lib.experiments import (
     VARIANTS,
@@ -76,7 +76,7 @@ def test_changed_scores_are_computed_from_the_stored_weights_and_nothing_is_trai
     state = store.from_bytes(store.read(path))
     state["scored_by"], state["scores"] = "another metric", {2: "other scores"}
     store.write(path.parent, store.to_bytes(state), finished=True)
-    assert stored_run(first.config, discs) is None
+    assert stored_run(Planned(first.config), discs) is None
     again = trained_runs(discs, ["baseline"], seeds=1, epochs=2)["baseline"][0]
     assert again.history == first.history  # the seconds of training are among it: they would differ
 

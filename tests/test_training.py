@@ -211,7 +211,7 @@ def test_snapshots_follow_their_interval_and_always_the_last_epoch(discs: Datase
         ({"l2": -1.0}, "l2\n  Input should be greater than or equal to 0"),
         ({"noise_std": float("nan")}, "noise_std\n  Input should be greater than or equal to 0"),
         ({"learning_rate": 0.0}, "learning_rate\n  Input should be greater than 0"),
-        ({"network": "deep"}, "network\n  Input should be 'shallower_CNN_segment' or 'dropout_CNN_segment'"),
+        ({"network": "deep"}, "network\n  Input should be 'shallower_CNN_segment', 'dropout_CNN_segment', "),
     ],
 )
 def test_configuration_refuses_values_out_of_range(change, message):
