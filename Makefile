@@ -35,7 +35,7 @@ endif
 quote = '$(subst ','\'',$1)'
 ARGUMENTS = $(foreach v,$(filter-out PYTHON YES,$(KNOWN)),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report pdf data lab test test-slow lint bench calibrate notebooks lock clean
+.PHONY: help report study verify pdf data lab test test-slow lint bench calibrate notebooks lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ help: ## list the commands
 
 report: $(READY) ## train what is missing and write reports/<name>/report.html
 	@$(PY) -m lib.report $(ARGUMENTS)
+
+study: $(READY) ## the full study, 20 seeds and all side experiments, into reports/<name>-study/ (hours; resumable)
+	@$(PY) -m lib.report STUDY=yes $(ARGUMENTS)
+
+verify: $(READY) ## train again, quickly, and compare with the committed results of the full study
+	@$(PY) -m lib.reference $(ARGUMENTS)
 
 pdf: $(READY) ## print a report (NAME=, or its DATASET=) into report.pdf, where Chromium is installed
 	@$(PY) -m lib.pdf $(ARGUMENTS)
