@@ -76,6 +76,7 @@ CLAIMS = (
 # The intervals of these are adjusted for their number. No claim names the test scores of dropout and L2.
 PRIMARY = (("noise", "test"), ("noise", "gap"), ("dropout", "gap"), ("l2", "gap"), ("dropout", "test"), ("l2", "test"))
 STUDYS_L2 = 5e-5
+_BOUNDS = ("effect", "ci_low", "ci_high")
 Numbers = dict[str, Any]
 
 
@@ -303,19 +304,31 @@ def with_interval(numbers: Mapping[str, Any]) -> str:
     """Returns an effect and, where it is known, its interval: "+0.012 [-0.003, +0.027]"."""
     if numbers.get("effect") is None:
         return "-"
-    bounds = "" if numbers["ci_low"] is None else f" [{numbers['ci_low']:+.3f}, {numbers['ci_high']:+.3f}]"
-    return f"{numbers['effect']:+.3f}{bounds}"
+    effect, low, high = (f"{numbers[name] or 0:+.3f}".replace("-0.000", "+0.000") for name in _BOUNDS)
+    return effect if numbers["ci_low"] is None else f"{effect} [{low}, {high}]"
 
 
-def verdict_table(judged: Sequence[Numbers], section: str = "") -> pd.DataFrame:
-    """Returns the verdicts on the claims of a section, or of all, with effects and intervals in both scores."""
+def verdict_table(
+    judged: Sequence[Numbers], section: str = "", reference: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
+    """Returns the verdicts on the claims of a section, or of all, with effects and intervals in both scores.
+
+    Args:
+        judged: as `judge` returns it.
+        section: "2.1", or "2.2 a"; empty for all.
+        reference: as `lib.reference.verdicts_of` returns it; its verdicts make one more column.
+    """
     rows: dict[str, dict[str, str]] = {}
     for claim in judged:
         if claim["section"].startswith(section):
             row = rows.setdefault(claim["id"], {"the study says that": claim["statement"]})
             name = METRICS[claim["metric"]]
             row |= {name: claim["verdict"], f"effect in {name}": with_interval(claim)}
-    return pd.DataFrame(rows).T
+    if reference is not None:
+        column = f"in {reference['seeds']} runs on {reference['name']}: DSC, Dice"
+        for claim_id, row in rows.items():
+            row[column] = ", ".join(reference["verdicts"][claim_id][metric] for metric in METRICS)
+    return pd.DataFrame(rows).T.rename_axis("claim")
 
 
 def explain(claim: Numbers, other: Numbers) -> str:
@@ -366,3 +379,23 @@ def effects_table(evidence: Evidence, dataset: Dataset, variant: str) -> pd.Data
                 "above 0": f"{above} of {of.n_seeds} pairs",
             }
     return pd.DataFrame(rows).T
+
+
+def effects_in_folds(scores: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Returns how variants differ from the baseline on what was held out in the folds, and in the gap, with intervals.
+
+    Args:
+        scores: as `lib.experiments.fold_scores` gives them. labels: of the variants, in their order.
+    """
+    rows = {
+        label: {
+            f"{name}, {told} [95% interval]": with_interval(
+                _known(_numbers(fold_contrast(_by_fold(scores, variant, "baseline", metric, quantity))))
+            )
+            for metric, name in METRICS.items()
+            for quantity, told in (("test", "new patients"), ("gap", "gap"))
+        }
+        for variant, label in labels.items()
+        if variant != "baseline"
+    }
+    return pd.DataFrame(rows).T.rename_axis("minus baseline")

@@ -271,11 +271,11 @@ def figure_stains(number: int, colours: Split, stains: Split, count: int = 3) ->
 
 
 @mpl.rc_context(STYLE)
-def figure_effects(number: int, claims: Sequence[Mapping[str, Any]], dataset: str) -> ReportFigure:
+def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], dataset: str) -> ReportFigure:
     """Composes every measured effect with its interval, and the interval of training noise alone behind it.
 
     Args:
-        number: of the figure.
+        number: of the figure; None where it opens the page.
         claims: as `lib.claims.judge` gives them; correlations and what was not run are left out.
         dataset: its name, for the caption.
     """

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
+from lib.claims import with_interval
 from lib.gallery import Picture
 
 HIDDEN_TAGS = {"parameters", "injected-parameters", "setup"}  # of cells that the reader of the page needs not
@@ -61,6 +62,7 @@ class PageExporter(HTMLExporter):
         super().__init__(
             config=Config({"HTMLExporter": {"extra_template_basedirs": basedirs}}), template_name="template"
         )
+        self.register_filter("with_interval", with_interval)
         self.exclude_input_prompt = self.exclude_output_prompt = True
         self._figures: set[str] = set()
         self._mentioned: set[str] = set()
@@ -99,7 +101,9 @@ class PageExporter(HTMLExporter):
             sections.append({"id": cells[0].metadata["section"], "title": title})
             page.cells += cells
         outputs = [output for cell in page.cells for output in cell.get("outputs", [])]
-        self._figures = {str(o.metadata["report_figure"]["number"]) for o in outputs if "report_figure" in o.metadata}
+        self._figures = {
+            str(o.metadata["report_figure"]["number"]) for o in outputs if "report_figure" in o.get("metadata", {})
+        }
         self._mentioned = set()
         script = SCRIPT.read_text(encoding="utf-8")
         resources = {

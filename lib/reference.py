@@ -26,8 +26,8 @@ def read_references() -> dict[str, dict[str, Any]]:
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(REFERENCES.glob("*/results.json"))}
 
 
-def reference_for(dataset_sha256: str) -> tuple[str, dict[str, Any]] | None:
-    """Returns the reference of a dataset, or of FALLBACK where it has none, or None; first its name."""
+def find_reference(dataset_sha256: str) -> tuple[str, dict[str, Any]] | None:
+    """Returns the name and the content of the reference of a dataset, of FALLBACK where it has none, or None."""
     found = read_references()
     for name, results in found.items():
         if results["provenance"]["dataset_sha256"] == dataset_sha256:
@@ -35,9 +35,12 @@ def reference_for(dataset_sha256: str) -> tuple[str, dict[str, Any]] | None:
     return (FALLBACK, found[FALLBACK]) if FALLBACK in found else None
 
 
-def verdicts_of(reference: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns what a report tells of a reference: on which data, over how many runs, and its verdicts."""
-    name, results = reference
+def reference_for(dataset: Dataset) -> dict[str, Any] | None:
+    """Returns what a report tells of its reference: on which data ("name"), over how many "seeds", and "verdicts"."""
+    found = find_reference(dataset.sha256)
+    if found is None:
+        return None
+    name, results = found
     verdicts: dict[str, dict[str, str]] = {}
     for claim in results["claims"]:
         verdicts.setdefault(claim["id"], {})[claim["metric"]] = claim["verdict"]
@@ -88,7 +91,7 @@ def verify(arguments: Sequence[str]) -> bool:
 
     asked = parse_parameters(arguments)
     dataset: Dataset = asked.load()
-    found = reference_for(dataset.sha256)
+    found = find_reference(dataset.sha256)
     if found is None or found[1]["provenance"]["dataset_sha256"] != dataset.sha256:
         known = ", ".join(read_references()) or "none"
         raise UserError(f"DATASET={asked.dataset}: expected the data of a reference ({known}), found other data")

@@ -52,7 +52,8 @@ from lib.experiments import (
     mean_scores,
     report_runs,
 )
-from lib.reference import reference_for, verdicts_of
+from lib.reference import reference_for
+from lib.statistics import FEWEST_SEEDS
 from lib.training import Precision, TrainingConfig
 
 REPORTS = ROOT / "reports"
@@ -234,7 +235,6 @@ def collect_results(
     """Returns the content of results.json, but for its provenance: all that the report says, for machines."""
     shared = shared_patients(dataset)
     patients = {patient for split in dataset.splits.values() for patient in split.patients or ()}
-    reference = reference_for(dataset.sha256)
     return {
         "parameters": parameters.model_dump() | {"dataset": dataset.name},
         "dataset": {
@@ -256,7 +256,7 @@ def collect_results(
             for which, image in extreme_images(scores.by_image).items()
         },
         "claims": judge(scores, dataset),
-        "reference": verdicts_of(reference) if reference else None,
+        "reference": None if parameters.study else reference_for(dataset),
         "side": side_results(runs),
     }
 
@@ -377,13 +377,17 @@ def _write_page(
     dataset: Dataset,
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
-    from lib.figures import figure_summary
+    from lib.figures import figure_effects, figure_summary
     from lib.gallery import pictures
     from lib.page import PageExporter
 
     labels = {variant: VARIANTS[variant].label for variant in runs}
     first = runs["baseline"][0]
-    summary = figure_summary(mean_scores(by_image), labels, dataset.name)
+    summary = (
+        figure_summary(mean_scores(by_image.loc[list(runs)]), labels, dataset.name)
+        if len(runs["baseline"]) < FEWEST_SEEDS
+        else figure_effects(None, results["claims"], dataset.name)
+    )
     shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
     gallery = pictures(first, dataset.test, shown)
     for kind in ("png", "svg"):
