@@ -281,8 +281,9 @@ def _judge_coefficient(evidence: Evidence, dataset: Dataset, metric: str) -> Num
     if "l2" not in evidence.folds:
         return _STUDY
     scores = evidence.folds["l2"]
-    others = [str(value) for value in SEARCHED["l2"] if value != STUDYS_L2]
-    by_fold = {other: _by_fold(scores, str(STUDYS_L2), other, metric) for other in others}
+    studys = SEARCHED["l2"][STUDYS_L2].label
+    others = [of_value.label for of_value in SEARCHED["l2"].values() if of_value.label != studys]
+    by_fold = {other: _by_fold(scores, studys, other, metric) for other in others}
     widened = {}
     for other in others:
         of = fold_contrast(by_fold[other])

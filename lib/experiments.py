@@ -83,7 +83,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         seeds=1,
     ),
     **{
-        parameter: Experiment({str(value): variant for value, variant in values.items()}, _VALIDATION, seeds=1)
+        parameter: Experiment({variant.label: variant for variant in values.values()}, _VALIDATION, seeds=1)
         for parameter, values in SEARCHED.items()
     },
     "new patients": Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2),

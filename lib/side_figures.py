@@ -63,7 +63,7 @@ def figure_searches(
 
     Args:
         number: of the figure.
-        scores: `lib.experiments.fold_scores` by parameter; the variants are its values as strings.
+        scores: `lib.experiments.fold_scores` by parameter; the variants are its values, as `SEARCHED` labels them.
         studys: the study's value of each parameter.
         dataset: its name, for the caption.
     """
@@ -88,9 +88,9 @@ def figure_searches(
             table = held_out.loc[name][metric].unstack("fold").loc[values]
             ax.plot(range(len(values)), table, "o", color=BACKDROP, alpha=0.5, markersize=3)
             ax.plot(range(len(values)), mean, "o-", color=COLOURS["test"], markersize=5)
-            chosen = values.index(str(studys[name]))
+            chosen = values.index(f"{studys[name]:g}")
             ax.plot(chosen, mean.iloc[chosen], "o", color="black", markersize=11, markerfacecolor="none")
-            ax.set_xticks(range(len(values)), [f"{float(value):g}" for value in values])
+            ax.set_xticks(range(len(values)), values)
             ax.set_xlim(-0.4, len(values) - 0.6)
         grid[-1][column].set_xlabel(AXES[name])
     for row, metric in zip(grid, METRIC_NAMES.values(), strict=True):

@@ -189,7 +189,7 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
 
     results = json.loads(first["results.json"])
     assert set(results) == {
-        "schema_version", "provenance", "parameters", "dataset", "variants", "images", "claims", "side",
+        "schema_version", "provenance", "parameters", "dataset", "variants", "images", "claims", "reference", "side",
     }  # fmt: skip
     assert results["dataset"]["n_train"] == 10
     assert results["dataset"]["foreground_fraction"]["test"] == pytest.approx(discs.test.masks.mean())
