@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from conftest import draw_discs
 
+from lib import store
 from lib.claims import (
     CLAIMS,
     PRIMARY,
@@ -20,7 +21,7 @@ from lib.claims import (
     with_interval,
 )
 from lib.data import Dataset
-from lib.experiments import EXPERIMENTS, Evidence
+from lib.experiments import EXPERIMENTS, VARIANTS, Evidence, Variant, image_scores, trained_runs
 from lib.statistics import contrast, image_differences
 
 SHIFTS = {"baseline": 0.0, "noise": 0.05, "dropout": 0.0, "l2": -0.05}  # of every score, in train and test alike
@@ -247,3 +248,21 @@ def test_border_contrast_is_the_colour_difference_across_the_border():
     far = image.copy()
     far[:, :5], far[:, 15:] = 90, 90  # away from the border nothing counts
     assert border_contrast(far, mask) == pytest.approx(100, abs=0.01)
+
+
+@pytest.mark.slow
+def test_shuffling_the_variants_of_real_runs_makes_what_was_decided_vanish(discs: Dataset, tmp_path, monkeypatch):
+    """Noise as strong as the signal spoils training beyond doubt; whether a run had it is then decided by chance."""
+    monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    monkeypatch.setitem(VARIANTS, "noise", Variant("Noise", {"noise_std": 1.0}))
+    runs = trained_runs(discs, tuple(VARIANTS), seeds=8, epochs=20, learning_rate=0.01, workers=2)
+    by_image = image_scores(runs, discs)
+    assert verdicts(by_image, discs)["C3a"] == "contradicted"
+    rng, decided = np.random.default_rng(0), 0
+    for _ in range(40):
+        shuffled = by_image.copy()
+        for run in np.flatnonzero(rng.random(8) < 0.5):
+            for variant, other in (("noise", "baseline"), ("baseline", "noise")):
+                shuffled.loc[(variant, run), :] = by_image.loc[(other, run)].to_numpy()
+        decided += verdicts(shuffled, discs)["C3a"] in ("supported", "contradicted")
+    assert decided <= 4
