@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 from tqdm import tqdm
 
 from lib import cache
@@ -41,7 +41,7 @@ class Split:
     Attributes:
         names: one per image, such as "image_07".
         images: RGB, uint8 in 0..255. masks: True in the foreground.
-        patients: whose tissue (or which other group) each image shows, or None where that is not known.
+        patients: of whom each image is (or of which other group), or None where that is not known.
         original_sizes: height and width of each image before it was resized, None for drawn images.
     """
 
@@ -58,6 +58,18 @@ class Split:
         """Returns one image and its mask."""
         index = self.names.index(name)
         return self.images[index], self.masks[index]
+
+    def part(self, index: Int64[np.ndarray, " chosen"]) -> "Split":
+        """Returns some of the images."""
+        names = tuple(self.names[i] for i in index)
+        patients = self.patients and tuple(self.patients[i] for i in index)
+        sizes = self.original_sizes and tuple(self.original_sizes[i] for i in index)
+        return Split(names, self.images[index], self.masks[index], patients, sizes)
+
+    @property
+    def coloured(self) -> Bool[np.ndarray, " image"]:
+        """Whether each image has any colour, and is not grey all over."""
+        return np.array([bool(np.ptp(image, axis=2).any()) for image in self.images])
 
     @property
     def foreground(self) -> Float64[np.ndarray, " image"]:
@@ -295,7 +307,7 @@ def _check_training(folder: Path, images: np.ndarray, masks: np.ndarray) -> list
         every = "only foreground" if masks.all() else "none"
         found.append(Problem(folder, "foreground and background in the training masks", every))
     if images.max(initial=0) < 16:
-        expected = "training images that use 0..255 (scale 12 bits stored in 16 up first)"
+        expected = "training images that use 0..255"
         found.append(Problem(folder, expected, f"nothing above {images.max(initial=0)}"))
     return found
 
