@@ -226,6 +226,8 @@ def _find_by_stem(folder: Path, split: str, problems: list[Problem]) -> list[Pai
         found.append(_by_key([e for e in entries if e.suffix.lower() in SUFFIXES], "", problems))
     if not found[0] and not found[1]:
         problems.append(Problem(folder, "at least one pair in images and masks", "none"))
+    if not all((folder / part).is_dir() for part in ("images", "masks")):  # said above, and enough: all lack a partner
+        return []
     _take_out_misnamed(found[0], found[1], problems)
     return _pair_up(split, found[0], found[1], ("{}.* in images", "{}.* in masks"), problems)
 
@@ -245,6 +247,7 @@ def _add_groups(folder: Path, pairs: list[Pair], flat: bool, problems: list[Prob
         problems.append(Problem(file, "a file that can be read", error.strerror))
         return pairs
     before = len(problems)
+    paired = not before
     table = read_table(file, data, columns[flat], len(columns[flat]) - 1, problems)
     if len(problems) > before:
         return pairs
@@ -253,7 +256,7 @@ def _add_groups(folder: Path, pairs: list[Pair], flat: bool, problems: list[Prob
         (unicodedata.normalize("NFC", name), *(SPLITS.get(split.lower(), split) for split in splits)): row
         for (name, *splits), row in table.items()
     }
-    for key in rows.keys() - set(keys):
+    for key in rows.keys() - set(keys) if paired else ():  # or of an image that is there and has lost its mask
         problems.append(Problem(file, "rows for images of this folder", f"one for {' in '.join(key)}"))
     for key in set(keys) - rows.keys():
         problems.append(Problem(file, f"a row for {' in '.join(key)}", "none"))
