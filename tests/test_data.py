@@ -74,7 +74,7 @@ BROKEN = {
     ),
     "mask of three values": (
         lambda d: pixels(d, "Train/label_05.png", np.tile(np.array([0, 100, 200, 0], np.uint8), (16, 4))),
-        r"label_05.png: expected a mask of two values, 0 and another, found 3: 0, 100, 200",
+        r"label_05.png: expected a mask of two values, 0 and another, found 3: 0, 100, 200; README.md shows",
     ),
     "mask of two values without 0": (
         lambda d: pixels(d, "Train/label_05.png", np.tile(np.array([1, 2], np.uint8), (16, 8))),
@@ -178,6 +178,18 @@ def test_patients_that_splits_share_are_listed(discs: Dataset):
         ("train", "testB"): [],
         ("test", "testB"): ["d"],
     }
+
+
+def test_grey_images_are_told_from_coloured_ones(discs: Dataset):
+    images = discs.train.images.copy()
+    images[1] = images[1, ..., :1]
+    split = replace(discs.train, images=images, patients=tuple(discs.train.names))
+    expected = [index != 1 for index in range(len(split))]
+    assert split.coloured.tolist() == expected
+    part = split.part(np.flatnonzero(split.coloured)[:2])
+    assert part.names == part.patients == (split.names[0], split.names[2])
+    np.testing.assert_array_equal(part.images, images[[0, 2]])
+    np.testing.assert_array_equal(part.masks, split.masks[[0, 2]])
 
 
 def test_foreground_is_told_per_image():
