@@ -99,7 +99,7 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
         try:
             papermill.execute_notebook(
                 source, target, dict(values), kernel_name="python3", progress_bar=False,
-                execution_timeout=timeout, start_timeout=120, config=transport,
+                execution_timeout=timeout, iopub_timeout=timeout, start_timeout=120, config=transport,
             )  # fmt: skip
         except Exception as error:
             cause = error
