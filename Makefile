@@ -59,12 +59,14 @@ data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folde
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
+NBVAL = $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default
 test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
-	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
+	$(NBVAL) --ignore notebooks/4_side_experiments.ipynb notebooks
 
 test-slow: $(TESTS_READY) ## the tests that take long
 	$(PY) -m pytest -n 2 --dist worksteal -m slow
+	$(NBVAL) notebooks/4_side_experiments.ipynb
 
 lint: $(TESTS_READY) ## style and types
 	$(PY) -m ruff check .
