@@ -86,19 +86,24 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
         timeout: seconds that one cell may take.
 
     Returns:
-        The executed notebook: every cell ran, and nothing in it tells when or in which folder.
+        The executed notebook, without the cells tagged "explore": every other cell ran, and nothing in it tells when
+        or in which folder.
 
     Raises:
         NotebookError: an exception, a dead kernel or a timeout, with the cell in which it happened.
     """
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are told once, below
+    asked = nbformat.read(source, as_version=4)
+    asked.cells = [
+        cell for cell in asked.cells if "explore" not in cell.metadata.get("tags", [])
+    ]  # for JupyterLab only
     cause: Exception | None = None
     # Sockets in a folder of their own: on TCP other users of the machine could read along, and ipykernel warns of it.
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
         transport = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
         try:
             papermill.execute_notebook(
-                source, target, dict(values), kernel_name="python3", progress_bar=False,
+                asked, target, dict(values), kernel_name="python3", progress_bar=False,
                 execution_timeout=timeout, iopub_timeout=timeout, start_timeout=120, config=transport,
             )  # fmt: skip
         except Exception as error:
