@@ -275,7 +275,7 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
     """Composes every measured effect with its interval, and the interval of training noise alone behind it.
 
     Args:
-        number: of the figure; None where it opens the page.
+        number: of the figure; None for the small one that opens the page, under a table that tells what the claims are.
         claims: as `lib.claims.judge` gives them; correlations and what was not run are left out.
         dataset: its name, for the caption.
     """
@@ -299,7 +299,7 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
     columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
     data = pd.DataFrame(shown, columns=pd.Index(columns))
     data["runs"] = [" ".join(f"{effect:.6g}" for effect in claim["by_run"]) for claim in shown]
-    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + 0.42 * len(ids)))
+    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + (0.42 if number else 0.2) * len(ids)))
     panels = figure.subplots(1, 2, sharey=True)
     for ax, metric in zip(panels, METRIC_NAMES, strict=True):
         ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
@@ -317,7 +317,7 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
             ax.set_xticks([-0.2, -0.05, 0, 0.05, 0.2], ["-0.2", "-0.05", "0", "0.05", "0.2"])
         ax.set(xlabel=f"difference in {METRIC_NAMES[metric]}")
         ax.grid(axis="y", visible=False)
-    labels = {claim["id"]: f"{claim['id']}: {claim['measure']}" for claim in shown}
+    labels = {claim["id"]: f"{claim['id']}: {claim['measure']}" if number else claim["id"] for claim in shown}
     panels[0].set_yticks(range(len(ids)), [labels[name] for name in ids])
     panels[0].invert_yaxis()
     return figure

@@ -17,7 +17,6 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
-from lib.claims import with_interval
 from lib.gallery import Picture
 
 HIDDEN_TAGS = {"parameters", "injected-parameters", "setup"}  # of cells that the reader of the page needs not
@@ -62,7 +61,6 @@ class PageExporter(HTMLExporter):
         super().__init__(
             config=Config({"HTMLExporter": {"extra_template_basedirs": basedirs}}), template_name="template"
         )
-        self.register_filter("with_interval", with_interval)
         self.exclude_input_prompt = self.exclude_output_prompt = True
         self._figures: set[str] = set()
         self._mentioned: set[str] = set()
