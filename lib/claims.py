@@ -25,6 +25,7 @@ from lib.statistics import (
     holm,
     image_differences,
     noninferiority_verdict,
+    rank_correlation,
     spearman,
 )
 
@@ -244,7 +245,7 @@ def _judge_borders(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers
     known = ~np.isnan(contrast_of)
     patients = None if split.patients is None else list(np.array(split.patients)[known])
     found = spearman(contrast_of[known], by_run.mean(axis=1).to_numpy()[known], patients)
-    single = [spearman(contrast_of[known], scores.to_numpy()[known]).rho for _, scores in by_run.items()]
+    single = [rank_correlation(contrast_of[known], scores.to_numpy()[known]) for _, scores in by_run.items()]
     seeds = by_run.shape[1]
     verdict = directional_verdict(found.ci_low, found.ci_high, seeds, margin=0)
     told = asdict(found)

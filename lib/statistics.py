@@ -307,8 +307,8 @@ def spearman(
     """
     cluster = np.arange(len(x)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     kept = [cluster != left_out for left_out in np.unique(cluster)]
-    rho = _rank_correlation(x, y)
-    without = np.array([_rank_correlation(x[keep], y[keep]) for keep in kept])
+    rho = rank_correlation(x, y)
+    without = np.array([rank_correlation(x[keep], y[keep]) for keep in kept])
     low = high = p_value = float("nan")
     if np.all(np.abs([rho, *without]) < 1):
         z = float(np.arctanh(rho))
@@ -318,6 +318,7 @@ def spearman(
     return Correlation(rho, low, high, p_value, len(x), None if patients is None else len(kept))
 
 
-def _rank_correlation(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"]) -> float:
+def rank_correlation(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"]) -> float:
+    """Returns Spearman's rho, nan where a quantity is constant."""
     constant = len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0
     return float("nan") if constant else float(stats.spearmanr(x, y).statistic)
