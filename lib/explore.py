@@ -146,6 +146,7 @@ def explore_training(dataset: Dataset, config: TrainingConfig, setting: str, bas
                     f"{of} DSC {c['dsc'][-1]:.3f}, Dice {c['dice'][-1]:.3f}" for of, (_, c) in curves.items()
                 )
                 said.value = f"<b>{what}, epoch {history.epochs[-1]} of {training.config.epochs}.</b> {last}."
+            said.value += "" if training.finished else " Stopped."
         except Exception as error:  # weights that are no longer numbers, for one
             said.value = html.escape(f"{what}: failed, {str(error).partition(chr(10))[0]}")
         finally:

@@ -2,15 +2,24 @@
 
 import asyncio
 import base64
+import contextlib
+import os
 import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import write_dataset
 from ipywidgets import HTML, VBox
+from playwright.sync_api import Browser, expect
 from test_page import browser as browser  # the fixture
 
-from lib.data import Dataset
+from lib.data import ROOT, Dataset
 from lib.experiments import trained_runs
 from lib.explore import _under_way, explore_image, explore_training
 from lib.notebooks import NOTEBOOKS
@@ -132,7 +141,7 @@ def test_stop_ends_training_after_the_epoch_under_way_and_it_can_begin_again(dis
         await ended(box)
 
     asyncio.run(press())
-    assert int(re.search(r"epoch (\d+) of 1000", told(box))[1]) < 1000
+    assert int(re.search(r"epoch (\d+) of 1000.* Stopped\.$", told(box))[1]) < 1000
     control(box, "Epochs").value = 1
     trained(box)
     assert "epoch 1 of 1." in told(box)
@@ -175,9 +184,11 @@ def test_training_that_fails_is_told_in_one_line(discs: Dataset, capfd):
 
 def test_every_notebook_ends_with_a_section_to_explore():
     for path in NOTEBOOKS:
-        tags = ["explore" in cell.metadata.get("tags", []) for cell in nbformat.read(path, as_version=4).cells]
+        notebook = nbformat.read(path, as_version=4)
+        tags = ["explore" in cell.metadata.get("tags", []) for cell in notebook.cells]
         assert tags == sorted(tags), path
         assert any(tags), path
+        assert "widgets" not in notebook.metadata, path  # nor what they showed
 
 
 def test_report_has_no_trace_of_it(made_once: Path):
@@ -186,3 +197,78 @@ def test_report_has_no_trace_of_it(made_once: Path):
         assert "widgets" not in executed.metadata
         assert not [cell.id for cell in executed.cells if "explore" in f"{cell.id} {cell.metadata.get('tags')}"]
     assert not re.search("explore|ipywidgets|widget-view", (made_once / "report.html").read_text(), re.IGNORECASE)
+
+
+@pytest.fixture
+def lab(discs: Dataset, tmp_path: Path) -> Iterator[str]:
+    """The address of a JupyterLab of its own, that has the notebook of section 2.2 c for the discs."""
+    notebook = nbformat.read(ROOT / "notebooks" / "2.2c_l2.ipynb", as_version=4)
+    parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    dataset = write_dataset(discs, tmp_path / "discs")
+    parameters.source += f"\ndataset, epochs, learning_rate = {str(dataset)!r}, 2, 0.01"
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks" / "l2.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    arguments = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=discs"]
+    arguments += ["--no-browser", "--allow-root", "--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]
+    with (tmp_path / "lab.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", str(tmp_path / "notebooks"), *arguments],
+            env=os.environ | own | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_for_port(process, port)
+        yield f"http://127.0.0.1:{port}/lab/tree/l2.ipynb?token=discs"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for_port(process: subprocess.Popen, port: int) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.2)
+    pytest.fail("expected JupyterLab to listen within two minutes, found that it does not")
+
+
+@pytest.mark.slow
+def test_in_jupyterlab_the_threshold_changes_the_scores_and_a_training_draws_its_curve(lab: str, browser: Browser):
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.set_default_timeout(300_000)
+    expect.set_options(timeout=300_000)
+    page.goto(lab)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()  # before that, menus close by themselves
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    cells = page.locator(".jp-CodeCell:has(.jupyter-widgets)")
+    expect(cells).to_have_count(2)
+    image, training = cells.nth(0), cells.nth(1)
+
+    said, shown = image.locator(".widget-html").nth(0), image.get_by_role("img")
+    expect(said).to_contain_text("DSC")
+    before = said.inner_text(), shown.get_attribute("src")
+    image.get_by_role("slider").focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    expect(image.locator(".widget-readout")).to_have_text("0.80")
+    expect(said).not_to_have_text(before[0])
+    expect(shown).not_to_have_attribute("src", before[1])
+
+    training.get_by_label("λ").fill("-1")
+    training.get_by_label("Epochs").fill("3")
+    training.get_by_role("button", name="Train").click()
+    expect(training.locator(".widget-html").nth(0)).to_have_text(
+        "λ: expected a number greater than or equal to 0, found -1."
+    )
+    training.get_by_label("λ").fill("0.001")
+    training.get_by_role("button", name="Train").click()
+    for epoch in range(1, 4):
+        expect(training.get_by_role("img", name=f"Between epochs 1 and {epoch}")).to_be_visible()
+    expect(training.get_by_role("button", name="Train")).to_be_enabled()
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    page.close()
