@@ -55,7 +55,7 @@ class Claim:
 
 CLAIMS = (
     Claim("C1", "2.1 b", "the deeper network could not be trained, the shallower one could",
-          "training score, shallower minus deeper network"),
+          "training score, shallower network minus our reconstruction of the deeper"),
     Claim("C2", "2.1 c", "borders are more clearly marked where the result is good",
           "rank correlation of border contrast and score over test images"),
     Claim("C3a", "2.2 a", "noise makes test performance slightly better",
@@ -77,7 +77,6 @@ CLAIMS = (
 # The intervals of these are adjusted for their number. No claim names the test scores of dropout and L2.
 PRIMARY = (("noise", "test"), ("noise", "gap"), ("dropout", "gap"), ("l2", "gap"), ("dropout", "test"), ("l2", "test"))
 STUDYS_L2 = 5e-5
-_BOUNDS = ("effect", "ci_low", "ci_high")
 Numbers = dict[str, Any]
 
 
@@ -226,7 +225,7 @@ def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
         verdict = "contradicted"
     elif verdict == "supported" and not above["baseline"].ci_low > 0:
         verdict = "undecided"
-    names = {"baseline": "shallower network", "deeper": "deeper network"}
+    names = {"baseline": "shallower network", "deeper": "reconstructed deeper network"}
     also = [_brief(f"{label} minus the better trivial answer", above[name]) for name, label in names.items()]
     return _numbers(of, effect_by_seed(differences, "train")) | {"verdict": verdict, "also": also}
 
@@ -306,8 +305,8 @@ def with_interval(numbers: Mapping[str, Any]) -> str:
     """Returns an effect and, where it is known, its interval: "+0.012 [-0.003, +0.027]"."""
     if numbers.get("effect") is None:
         return "-"
-    effect, low, high = (f"{numbers[name] or 0:+.3f}".replace("-0.000", "+0.000") for name in _BOUNDS)
-    return effect if numbers["ci_low"] is None else f"{effect} [{low}, {high}]"
+    effect = f"{numbers['effect']:+.3f}"
+    return effect if numbers["ci_low"] is None else f"{effect} [{numbers['ci_low']:+.3f}, {numbers['ci_high']:+.3f}]"
 
 
 def verdict_table(

@@ -155,9 +155,9 @@ def test_every_claim_is_judged_once_for_each_score_and_explained(dataset: Datase
             assert f"{with_interval(claim)} in DSC and {with_interval(other)} in Dice" in paragraph
 
 
-def test_an_effect_is_written_with_its_interval_and_zero_without_minus():
-    assert with_interval({"effect": 0.0123, "ci_low": -0.0036, "ci_high": 0.04}) == "+0.012 [-0.004, +0.040]"
-    assert with_interval({"effect": -0.0001, "ci_low": None, "ci_high": None}) == "+0.000"
+def test_an_effect_is_written_with_its_interval_and_a_bound_below_zero_with_its_minus():
+    assert with_interval({"effect": 0.0123, "ci_low": -0.0036, "ci_high": -0.0001}) == "+0.012 [-0.004, -0.000]"
+    assert with_interval({"effect": -0.01, "ci_low": None, "ci_high": None}) == "-0.010"
     assert with_interval({"effect": None, "ci_low": None, "ci_high": None}) == "-"
 
 
