@@ -5,6 +5,7 @@ glands) or lengthwise (tubes), or adenocarcinoma (irregular, fused glands), in f
 lymphocytes, red cells, clefts and at times bare slide. No score on it says anything of patients.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,13 +16,13 @@ from scipy import ndimage
 
 Array = npt.NDArray[np.floating[Any]]
 Pair = tuple[Array, Array]
-# Images per patient in proportion, train then test: unequal, and three patients in test only.
-SHARES = (15, 12, 11, 10, 8, 7, 6, 5, 4, 3, 2, 0, 0, 0), (3, 11, 5, 1, 9, 2, 1, 8, 1, 1, 4, 5, 4, 4)
+# Images per patient in proportion, train then test: unequal, so that the splits differ, and one in test only.
+SHARES = (16, 15, 12, 8, 8, 4, 4, 4, 4, 4, 2, 2, 2, 0), (0, 8, 0, 8, 1, 12, 12, 14, 0, 0, 2, 2, 0, 1)
 # How glands lie, from least to greatest: spacing of their axes (px), an axis's length and the sd of
 # its deformation over the spacing, sd of its direction (rad), nucleated wall (px).
-ACROSS = (18, 0.1, 0.08, 0.4, 2.2), (44, 0.5, 0.08, 0.4, 4.0)
-ALONG = (20, 2.0, 0.12, 0.08, 2.2), (36, 4.0, 0.12, 0.08, 4.0)
-CARCINOMA = (22, 0.4, 0.22, 0.5, 4.5), (56, 2.2, 0.22, 0.5, 9.5)
+ACROSS = (20, 0.1, 0.08, 0.4, 2.2), (44, 0.5, 0.08, 0.4, 4.0)
+ALONG = (22, 2.0, 0.12, 0.08, 2.2), (36, 4.0, 0.12, 0.08, 4.0)
+CARCINOMA = (26, 0.5, 0.14, 0.4, 3.5), (56, 2.4, 0.14, 0.4, 7.5)
 
 
 class Split(NamedTuple):
@@ -37,6 +38,8 @@ class Patient:
     """What all images of a patient share."""
 
     stains: Array  # (2, 3) RGB optical density (natural log) of haematoxylin and of eosin
+    stroma: Array  # haematoxylin and eosin in fibres, about 0..1
+    wall: Array  # the same in the wall of glands
     malignancy: float  # probability that a field shows carcinoma
     mucin: float  # 0..1, how pale the goblet cells are
     inflammation: float  # 0..1, density of lymphocytes in the stroma
@@ -77,9 +80,12 @@ def _glands(rng: Generator, plan: Array, angle: float, fraction: float, room: Ar
     first, second = ndimage.gaussian_filter(nearest, (0, 1, 1))
     patchy = 0.7 * (1 - fraction) * spacing * _noise(rng, side, 32)  # regions without glands
     growth = patchy + 6 * warp * _noise(rng, side, 4) - first
-    limit = np.minimum(room, 0.5 * (second - first) - 1.2)  # tissue's edge, septa
+    septum = rng.uniform(1, 1 + 4 * (1 - fraction))
+    limit = np.minimum(room, 0.5 * (second - first) - septum)  # tissue's edge
     level = np.quantile(np.where(limit > 0, growth, -1e6), 1 - fraction)
-    return np.minimum(growth - level, limit), first
+    depth = np.minimum(growth - level, limit)
+    parts, _ = ndimage.label(depth > 0)
+    return np.where((depth > 0) & (np.bincount(parts.ravel())[parts] < 60), -1, depth), first  # no crumbs
 
 
 def _ellipses(rng: Generator, density: Array, angle: Array, aspect: Array, pitch: float, radius: float) -> Array:
@@ -120,30 +126,31 @@ def _draw_image(
     along = x * np.cos(angle) + y * np.sin(angle)
     streaks = ndimage.gaussian_filter(rng.standard_normal((128, 128)), (0.6, 1.2), mode="wrap")
     fibre = 2.2 * streaks[(1.2 * across).astype(int) % 128, (0.4 * along).astype(int) % 128]
-    loose = _noise(rng, size, 16) + rng.normal(0.3, 0.8)
-    filled = 1 - 0.95 * _ramp(0.9 * fibre + 0.3 * grain + loose - 1.4, 1.2)
-    h, e, contrast = rng.uniform((0.12, 0.35, 0.08), (0.55, 0.75, 0.3))
+    loose = _noise(rng, size, 16) + rng.normal(0.1 - 0.5 * malignant, 0.6)
+    filled = 1 - 0.85 * _ramp(0.9 * fibre + 0.3 * grain + loose - 1.4, 1.2)
+    contrast = rng.uniform(0.08, 0.25)
+    h, e = patient.stroma * np.exp(rng.normal(0, 0.15, 2))
     stain = np.stack([h + 0.4 * contrast * fibre, e + contrast * fibre - 0.1 * loose]) * filled
     stain[1] += 0.8 * _ramp(_noise(rng, size, 8) + 0.5 * _noise(rng, size, 3) - 2.2, 0.6)
     # Glands: nucleated wall (all there is where cut along it), goblet cells or cytoplasm, lumen.
     direction = np.arctan2(*np.gradient(np.where(inside, depth, across))) + np.pi / 2 * ~inside
     apical = depth - plan[4] - 20 * _ramp(patchy - 2, 1) + 6 * plan[2] * fine
-    lumen = fine + (apical - rng.uniform(2, 7) if malignant else 0.12 * depth - 0.88 * axis)
+    lumen = fine + (apical - rng.uniform(2, 9) if malignant else 0.12 * depth - 0.88 * axis)
     mucin, pitch, mucous = patient.mucin * (not malignant), rng.uniform(3.2, 5), _ramp(apical, 1)
     goblets = _ellipses(rng, mucous, direction, np.full_like(depth, 1.5), pitch, 0.58 * pitch)
     strand = 0.35 * (1 - goblets) * (not malignant)
-    h, e = rng.uniform((0.5, 0.35), (1.0, 0.85))
-    debris = 0.6 * _ramp(coarse + 0.5 * fine + 0.3 * grain + rng.normal(-1.2, 0.8), 1.5)
+    h, e = patient.wall * np.exp(rng.normal(0, 0.1, 2))
+    debris = 0.6 * _ramp(coarse + 0.5 * fine + 0.3 * grain + rng.normal(-0.6, 0.8), 1.5)
     wall = h + 0.12 * coarse, np.full_like(depth, e)
     apex = 0.45 * (1 - mucin) + strand, e * (1 - 0.97 * mucin) + strand
     for layer, below in ((wall, depth), (apex, apical), ((0.4 * debris, debris), lumen)):
         stain += (np.stack(layer) - stain) * _ramp(below, 1.2)
     # Nuclei: palisades in the epithelium, lymphocytes and patches of spindles in the stroma.
     infiltrate = np.clip(0.2 + 0.6 * patient.inflammation * (0.4 + patchy[::-1]), 0.06, 0.9)
-    epithelial = np.where(lumen < 0, 0.04 + 0.9 * _ramp(-apical, 1.5), 0.4 * debris)
-    density = np.where(inside, epithelial, infiltrate) * (room > 0)
+    epithelial = np.where(lumen < 0, 0.04 + (0.75 if malignant else 0.9) * _ramp(-apical, 1.5), 0.4 * debris)
+    density = np.where(inside, epithelial, infiltrate * filled) * (room > 0)
     aspect = np.where(inside, 2.0 if malignant else 1.5, np.where(fine > rng.normal(0.6), 2.6, 1.1))
-    stain[0] += _ellipses(rng, density, direction, aspect, 2.1, 0.76) * np.where(inside, 1.4, 2.0)
+    stain[0] += _ellipses(rng, density, direction, aspect, 2.1, 0.76) * np.where(inside, 1.4, 1.7)
     # Clefts around glands; then Beer-Lambert's law, the scanner's optics and its noise.
     cleft = _ramp(0.9 - abs(depth + 0.9) + coarse + 0.2 * grain - rng.uniform(0.8, 3), 1)
     stain *= (1 + 0.25 * np.stack([grain, grain.T])) * (1 - cleft) * (room > 0)
@@ -158,9 +165,12 @@ def _draw_patient(seed: int, index: int) -> Patient:
     # Malignancy and overall strength are spread evenly over patients: they decide the difficulty.
     strength = np.exp(1.25 * ((0.7 + 0.381966 * index) % 1 - 0.5) - 0.2)
     hue, balance = rng.normal(), np.exp(rng.normal(0, 0.25))  # magenta to blue; eosin's share
-    stains = np.array([[0.40 + 0.05 * hue, 0.86, 0.28], [0.06 + 0.02 * hue, 0.95, 0.22]])
+    stains = np.array([[0.50 + 0.05 * hue, 0.88, 0.27], [0.06 + 0.02 * hue, 0.90, 0.30]])
     stains *= [[strength], [strength * balance]]
-    return Patient(stains, (0.9, 0.1, 0.5)[index % 3], *rng.uniform((0.3, 0.2), (0.95, 1)))
+    stroma, wall = rng.uniform(((0.12, 0.38), (0.3, 0.35)), ((0.42, 0.7), (0.6, 0.65)))
+    train, test = (shares[index] for shares in SHARES)
+    wall[0] += 0.45 * train / (train + test)  # glands of the test split are fainter: the gap between the splits
+    return Patient(stains, stroma, wall, (0.9, 0.1, 0.5)[index % 3], *rng.uniform((0.3, 0.2), (0.95, 1)))
 
 
 def draw_dataset(seed: int = 0, n_train: int = 85, n_test: int = 60, size: int = 128) -> tuple[Split, Split]:
@@ -196,3 +206,9 @@ def draw_dataset(seed: int = 0, n_train: int = 85, n_test: int = 60, size: int =
             images[k], masks[k] = _draw_image(rng, patient, float(fraction), size)
         splits.append(Split(images, masks, [f"p{index + 1:02d}" for index in cast]))
     return splits[0], splits[1]
+
+
+if __name__ == "__main__":
+    from lib.comparison import main
+
+    sys.exit(main(sys.argv[1:]))
