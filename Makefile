@@ -35,7 +35,7 @@ endif
 quote = '$(subst ','\'',$1)'
 ARGUMENTS = $(foreach v,$(filter-out PYTHON YES,$(KNOWN)),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report pdf data lab test test-slow lint bench calibrate notebooks lock clean
+.PHONY: help report study verify pdf data lab test test-slow lint bench calibrate notebooks lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ help: ## list the commands
 
 report: $(READY) ## train what is missing and write reports/<name>/report.html
 	@$(PY) -m lib.report $(ARGUMENTS)
+
+study: $(READY) ## the full study, 20 seeds and all side experiments, into reports/<name>-study/ (hours; resumable)
+	@$(PY) -m lib.report STUDY=yes $(ARGUMENTS)
+
+verify: $(READY) ## train again, quickly, and compare with the committed results of the full study
+	@$(PY) -m lib.reference $(ARGUMENTS)
 
 pdf: $(READY) ## print a report (NAME=, or its DATASET=) into report.pdf, where Chromium is installed
 	@$(PY) -m lib.pdf $(ARGUMENTS)
@@ -53,12 +59,14 @@ data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folde
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
+NBVAL = $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default
 test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
-	$(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default notebooks
+	$(NBVAL) --ignore notebooks/4_side_experiments.ipynb notebooks
 
 test-slow: $(TESTS_READY) ## the tests that take long
 	$(PY) -m pytest -n 2 --dist worksteal -m slow
+	$(NBVAL) notebooks/4_side_experiments.ipynb
 
 lint: $(TESTS_READY) ## style and types
 	$(PY) -m ruff check .

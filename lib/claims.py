@@ -1,7 +1,7 @@
 """The claims of the study, and what the runs at hand say of each."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,21 @@ from scipy import ndimage
 from skimage.color import rgb2lab
 
 from lib.data import Dataset
+from lib.evaluation import trivial_scores
+from lib.experiments import SEARCHED, Evidence
 from lib.statistics import (
     FEWEST_SEEDS,
+    LEVEL,
     MARGIN,
     Contrast,
     contrast,
     directional_verdict,
+    effect_by_seed,
+    fold_contrast,
     holm,
     image_differences,
     noninferiority_verdict,
+    rank_correlation,
     spearman,
 )
 
@@ -36,7 +42,6 @@ class Claim:
         measure: what is measured, in words.
         variant, quantity: compared with the baseline on "test", "train" or "gap"; empty where it is no such contrast.
         claimed: 1 if the effect is claimed above 0, -1 below, 0 if claimed not to be worse than the margin.
-        missing: what a run would need that has nothing to say on the claim.
     """
 
     id: str
@@ -46,84 +51,33 @@ class Claim:
     variant: str = ""
     quantity: str = ""
     claimed: int = 1
-    missing: str = ""
 
 
 CLAIMS = (
-    Claim(
-        "C1",
-        "2.1 b",
-        "the deeper network could not be trained, the shallower one could",
-        "training score, shallow minus deep",
-        missing="the deeper network",
-    ),
-    Claim(
-        "C2",
-        "2.1 c",
-        "borders are more clearly marked where the result is good",
-        "rank correlation of border contrast and score over test images",
-    ),
-    Claim(
-        "C3a",
-        "2.2 a",
-        "noise makes test performance slightly better",
-        "test score, noise minus baseline",
-        "noise",
-        "test",
-    ),
+    Claim("C1", "2.1 b", "the deeper network could not be trained, the shallower one could",
+          "training score, shallower network minus our reconstruction of the deeper"),
+    Claim("C2", "2.1 c", "borders are more clearly marked where the result is good",
+          "rank correlation of border contrast and score over test images"),
+    Claim("C3a", "2.2 a", "noise makes test performance slightly better",
+          "test score, noise minus baseline", "noise", "test"),
     Claim("C3b", "2.2 a", "noise makes the gap smaller", "gap, noise minus baseline", "noise", "gap", -1),
-    Claim(
-        "C3c",
-        "2.2 a",
-        f"noise does not degrade training performance (by {MARGIN} or more)",
-        "training score, noise minus baseline",
-        "noise",
-        "train",
-        0,
-    ),
-    Claim(
-        "C4a",
-        "2.2 b",
-        "dropout makes the gap smaller",
-        "gap, dropout with its longer training minus baseline",
-        "dropout",
-        "gap",
-        -1,
-    ),
-    Claim(
-        "C4b",
-        "2.2 b",
-        "one dropout layer at 0.5 works better than two at 0.2",
-        "validation score, one layer minus two",
-        missing="a network with two dropout layers",
-    ),
-    Claim(
-        "C4c",
-        "2.2 b",
-        "dropout needs more epochs",
-        "training score at equal epochs, dropout minus baseline",
-        missing="dropout at the baseline's number of epochs",
-    ),
+    Claim("C3c", "2.2 a", f"noise does not degrade training performance (by {MARGIN} or more)",
+          "training score, noise minus baseline", "noise", "train", 0),
+    Claim("C4a", "2.2 b", "dropout makes the gap smaller",
+          "gap, dropout with its longer training minus baseline", "dropout", "gap", -1),
+    Claim("C4b", "2.2 b", "one dropout layer at 0.5 works better than two at 0.2",
+          "validation score, one layer minus two"),
+    Claim("C4c", "2.2 b", "dropout needs more epochs",
+          "training score after equal epochs, dropout minus baseline", claimed=-1),
     Claim("C5a", "2.2 c", "L2 makes the gap smaller", "gap, L2 minus baseline", "l2", "gap", -1),
-    Claim(
-        "C5b",
-        "2.2 c",
-        "L2 closes the gap only by hurting training, not by improving test",
-        "training score, L2 minus baseline",
-        "l2",
-        "train",
-        -1,
-    ),
-    Claim(
-        "C5c",
-        "2.2 c",
-        "5e-5 is the best coefficient",
-        "validation score, 5e-5 minus the best other",
-        missing="a search for the coefficient",
-    ),
-)
+    Claim("C5b", "2.2 c", "L2 closes the gap only by hurting training, not by improving test",
+          "training score, L2 minus baseline", "l2", "train", -1),
+    Claim("C5c", "2.2 c", "5e-5 is the best coefficient", "validation score, 5e-5 minus the best other"),
+)  # fmt: skip
 # The intervals of these are adjusted for their number. No claim names the test scores of dropout and L2.
 PRIMARY = (("noise", "test"), ("noise", "gap"), ("dropout", "gap"), ("l2", "gap"), ("dropout", "test"), ("l2", "test"))
+STUDYS_L2 = 5e-5
+Numbers = dict[str, Any]
 
 
 def border_contrast(image: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> float:
@@ -161,72 +115,288 @@ def contrasts(by_image: pd.DataFrame, dataset: Dataset, metric: str) -> dict[tup
     return found | {key: adjusted[" ".join(key)] for key in PRIMARY if key in found}
 
 
-def judge(by_image: pd.DataFrame, dataset: Dataset) -> list[dict[str, Any]]:
+def judge(evidence: Evidence, dataset: Dataset) -> list[Numbers]:
     """Returns what the runs say of every claim, once for each of METRICS.
 
     Args:
-        by_image: as `lib.experiments.image_scores` gives them.
+        evidence: the scores of the runs at hand.
         dataset: that they were trained and scored on.
 
     Returns:
-        Dictionaries as in results.json: id, section, statement, measure, metric, verdict, effect, ci_low, ci_high,
-        p_value, seed_low, seed_high, n_seeds, n_images, n_patients, primary; None for numbers that are not known,
-        and verdict "not run" with the reason in `missing` where no run has anything to say.
+        Dictionaries as in results.json: id, section, statement, measure, metric, primary, verdict, effect, ci_low,
+        ci_high, p_value, seed_low, seed_high, n_seeds, n_folds, n_images, n_patients, by_run (the effect in each pair
+        of runs or fold) and `also`, other effects that belong to the claim. Numbers that are not known are None. Where
+        no run has anything to say, the verdict is "not run", and `missing` says what it takes.
     """
+    special = {"C1": _judge_depth, "C2": _judge_borders, "C4b": _judge_layers, "C4c": _judge_epochs}
     judged = []
     for metric in METRICS:
-        found = contrasts(by_image, dataset, metric)
+        found = contrasts(evidence.by_image, dataset, metric)
         for claim in CLAIMS:
-            key = (claim.variant, claim.quantity)
-            told: dict[str, Any] = {
+            told: Numbers = {
                 "id": claim.id, "section": claim.section, "statement": claim.statement, "measure": claim.measure,
-                "metric": metric, "primary": key in PRIMARY, "verdict": "not run", "missing": claim.missing or None,
+                "metric": metric, "primary": (claim.variant, claim.quantity) in PRIMARY,
+                "verdict": "not run", "missing": None, "also": [],
             }  # fmt: skip
-            if claim.id == "C2":
-                told |= _judge_borders(by_image, dataset, metric)
-            elif key in found:
-                numbers = asdict(found[key])
-                low, high, seeds = (numbers[name] for name in ("ci_low", "ci_high", "n_seeds"))
-                told |= numbers | {"missing": None}
-                told["verdict"] = (
-                    directional_verdict(low, high, seeds, claim.claimed)
-                    if claim.claimed
-                    else noninferiority_verdict(low, high, seeds)
-                )
-                if claim.id == "C5b" and found["l2", "test"].ci_low > 0 and seeds >= FEWEST_SEEDS:
-                    told["verdict"] = "contradicted"  # the test did improve
-            if np.isnan(told.get("ci_low", 0.0)):
-                told["p_value"] = None  # which `holm` counts as 1
-            judged.append({name: None if value != value else value for name, value in told.items()})
+            if claim.id == "C5c":
+                told |= _judge_coefficient(evidence, dataset, metric)
+            elif claim.id in special:
+                told |= special[claim.id](evidence, dataset, metric)
+            elif (claim.variant, claim.quantity) in found:
+                told |= _judge_contrast(claim, evidence, dataset, metric, found)
+            else:
+                told["missing"] = f"the variant {claim.variant}"
+            judged.append({name: _known(value) for name, value in told.items()})
     return judged
 
 
-def _judge_borders(by_image: pd.DataFrame, dataset: Dataset, metric: str) -> dict[str, Any]:
+def _known(value: Any) -> Any:
+    """Returns None in place of nan, also inside lists and dicts: JSON has no nan."""
+    if isinstance(value, dict):
+        return {name: _known(of_name) for name, of_name in value.items()}
+    if isinstance(value, list):
+        return [_known(each) for each in value]
+    return None if value != value else value
+
+
+_STUDY = {"missing": "`make study`"}
+
+
+def _numbers(of: Contrast, by_run: Sequence[float] = ()) -> Numbers:
+    told = asdict(of) | {"by_run": list(by_run)}
+    return told | ({"p_value": None} if np.isnan(of.ci_low) else {})  # which `holm` counts as 1
+
+
+def _brief(measure: str, of: Contrast) -> Numbers:
+    return {"measure": measure, "effect": of.effect, "ci_low": of.ci_low, "ci_high": of.ci_high}
+
+
+def _by_fold(scores: pd.DataFrame, variant: str, other: str, metric: str, quantity: str = "test") -> list[float]:
+    """Returns variant minus other in each fold, on what was held out ("test"), on "train", or the "gap" of the two."""
+    by_split = scores[metric].unstack("split")
+    values = by_split["train"] - by_split["test"] if quantity == "gap" else by_split[quantity]
+    return [float(value) for value in values.loc[variant] - values.loc[other]]
+
+
+def _in_folds(of: Contrast, by_fold: Sequence[float], dataset: Dataset) -> Numbers:
+    patients = dataset.train.patients
+    counts = {"n_folds": len(by_fold), "n_images": len(dataset.train)}
+    return _numbers(of, by_fold) | counts | {"n_patients": len(set(patients)) if patients else None}
+
+
+def _judge_contrast(
+    claim: Claim, evidence: Evidence, dataset: Dataset, metric: str, found: Mapping[tuple[str, str], Contrast]
+) -> Numbers:
+    of = found[claim.variant, claim.quantity]
+    differences = image_differences(evidence.by_image, claim.variant, metric)
+    told = _numbers(of, effect_by_seed(differences, claim.quantity))
+    bounds = (of.ci_low, of.ci_high, of.n_seeds)
+    verdict = directional_verdict(*bounds, claim.claimed) if claim.claimed else noninferiority_verdict(*bounds)
+    also = []
+    if claim.id == "C4a" and evidence.equal_epochs is not None:
+        equal = image_differences(evidence.equal_epochs, claim.variant, metric)
+        measure = f"after {evidence.at_epoch} epochs each"
+        also.append(_brief(measure, contrast(equal, claim.quantity, patients_of(dataset))))
+    if claim.id == "C5b":
+        test = found[claim.variant, "test"]
+        also.append(_brief("test score", test))
+        if test.ci_low > 0 and of.n_seeds >= FEWEST_SEEDS:
+            verdict = "contradicted"  # the test did improve
+    if "new patients" in evidence.folds:
+        by_fold = _by_fold(evidence.folds["new patients"], claim.variant, "baseline", metric, claim.quantity)
+        also.append(_brief("on new patients", fold_contrast(by_fold)))
+    return told | {"verdict": verdict, "also": also}
+
+
+def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+    """Supported if the shallower network scores higher, and is above the better answer without a look at any image.
+
+    Contradicted also if the deeper one is above that answer, since then it could be trained.
+    """
+    if "deeper" not in evidence.by_image.index.unique("variant"):
+        return _STUDY
+    differences = image_differences(evidence.by_image, "baseline", metric, baseline="deeper")
+    of = contrast(differences, "train", patients_of(dataset))
+    floor = max(scores[metric] for scores in trivial_scores(dataset.train).values())
+    train = evidence.by_image[metric].xs("train", level="split").groupby(["variant", "seed"]).mean() - floor
+    above = {name: _over_seeds(train.loc[name].to_numpy()) for name in ("baseline", "deeper")}
+    verdict = directional_verdict(of.ci_low, of.ci_high, of.n_seeds)
+    if of.n_seeds >= FEWEST_SEEDS and above["deeper"].ci_low > 0:
+        verdict = "contradicted"
+    elif verdict == "supported" and not above["baseline"].ci_low > 0:
+        verdict = "undecided"
+    names = {"baseline": "shallower network", "deeper": "reconstructed deeper network"}
+    also = [_brief(f"{label} minus the better trivial answer", above[name]) for name, label in names.items()]
+    return _numbers(of, effect_by_seed(differences, "train")) | {"verdict": verdict, "also": also}
+
+
+def _over_seeds(values: np.ndarray) -> Contrast:
+    """Returns the mean of independent runs with its t interval, these images fixed."""
+    images = pd.MultiIndex.from_product([["train"], ["all"]], names=["split", "image"])
+    of = contrast(pd.DataFrame(values[:, None], columns=images), "train")
+    return replace(of, ci_low=of.seed_low, ci_high=of.seed_high)
+
+
+def _judge_borders(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
     split = dataset.test
     contrast_of = np.array([border_contrast(*split.pair(name)) for name in split.names])
-    scores = by_image[metric].loc["baseline"].xs("test", level="split").groupby("image", sort=False).mean()
+    by_run = evidence.by_image[metric].loc["baseline"].xs("test", level="split").unstack("seed").loc[list(split.names)]
     known = ~np.isnan(contrast_of)
     patients = None if split.patients is None else list(np.array(split.patients)[known])
-    found = spearman(contrast_of[known], scores.loc[list(split.names)].to_numpy()[known], patients)
-    seeds = len(by_image.index.unique("seed"))
+    found = spearman(contrast_of[known], by_run.mean(axis=1).to_numpy()[known], patients)
+    single = [rank_correlation(contrast_of[known], scores.to_numpy()[known]) for _, scores in by_run.items()]
+    seeds = by_run.shape[1]
     verdict = directional_verdict(found.ci_low, found.ci_high, seeds, margin=0)
     told = asdict(found)
-    return {"effect": told.pop("rho"), **told, "n_seeds": seeds, "verdict": verdict, "missing": None}
+    return {"effect": told.pop("rho"), **told, "n_seeds": seeds, "by_run": single, "verdict": verdict}
 
 
-def explain(claim: Mapping[str, Any]) -> str:
-    """Returns a sentence for one judged claim, whose words come from its numbers."""
-    if claim["verdict"] == "not run":
+def _judge_layers(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+    if "dropout layers" not in evidence.folds:
+        return _STUDY
+    by_fold = _by_fold(evidence.folds["dropout layers"], "one", "two", metric)
+    of = fold_contrast(by_fold)
+    return _in_folds(of, by_fold, dataset) | {"verdict": directional_verdict(of.ci_low, of.ci_high, None)}
+
+
+def _judge_epochs(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+    if evidence.equal_epochs is None:
+        return {"missing": "more epochs, so that both are scored after the same number"}
+    differences = image_differences(evidence.equal_epochs, "dropout", metric)
+    of = contrast(differences, "train", patients_of(dataset))
+    verdict = directional_verdict(of.ci_low, of.ci_high, of.n_seeds, -1)
+    told = _numbers(of, effect_by_seed(differences, "train"))
+    return told | {
+        "measure": f"training score after {evidence.at_epoch} epochs, dropout minus baseline",
+        "verdict": verdict,
+    }
+
+
+def _judge_coefficient(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+    """Supported if 5e-5 is above every other, contradicted if it is below one: intervals widened for their number.
+
+    Not supported if it differs from the best other by less than the margin. That best other is chosen by its result,
+    so the effect looks worse for 5e-5 than it is.
+    """
+    if "l2" not in evidence.folds:
+        return _STUDY
+    scores = evidence.folds["l2"]
+    studys = SEARCHED["l2"][STUDYS_L2].label
+    others = [of_value.label for of_value in SEARCHED["l2"].values() if of_value.label != studys]
+    by_fold = {other: _by_fold(scores, studys, other, metric) for other in others}
+    widened = {}
+    for other in others:
+        of = fold_contrast(by_fold[other])
+        low, high = of.interval(1 - (1 - LEVEL) / len(others))
+        widened[other] = replace(of, ci_low=low, ci_high=high, p_value=min(1.0, of.p_value * len(others)))
+    best = min(others, key=lambda other: widened[other].effect)
+    of = widened[best]
+    verdict = directional_verdict(of.ci_low, of.ci_high, None)
+    if verdict == "supported" and not all(of_other.ci_low > 0 for of_other in widened.values()):
+        verdict = "undecided"
+    if any(of_other.ci_high < 0 for of_other in widened.values()):
+        verdict = "contradicted"
+    also = [_brief(f"minus {other}", widened[other]) for other in others if other != best]
+    told = _in_folds(of, by_fold[best], dataset) | {"verdict": verdict, "also": also}
+    return told | {"measure": f"validation score, 5e-5 minus {best}, the best other"}
+
+
+def with_interval(numbers: Mapping[str, Any]) -> str:
+    """Returns an effect and, where it is known, its interval: "+0.012 [-0.003, +0.027]"."""
+    if numbers.get("effect") is None:
+        return "-"
+    effect = f"{numbers['effect']:+.3f}"
+    return effect if numbers["ci_low"] is None else f"{effect} [{numbers['ci_low']:+.3f}, {numbers['ci_high']:+.3f}]"
+
+
+def verdict_table(
+    judged: Sequence[Numbers], section: str = "", reference: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
+    """Returns the verdicts on the claims of a section, or of all, with effects and intervals in both scores.
+
+    Args:
+        judged: as `judge` returns it.
+        section: "2.1", or "2.2 a"; empty for all.
+        reference: as `lib.reference.verdicts_of` returns it; its verdicts make one more column.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for claim in judged:
+        if claim["section"].startswith(section):
+            row = rows.setdefault(claim["id"], {"the study says that": claim["statement"]})
+            name = METRICS[claim["metric"]]
+            row |= {name: claim["verdict"], f"effect in {name}": with_interval(claim)}
+    if reference is not None:
+        column = f"in {reference['seeds']} runs on {reference['name']}: DSC, Dice"
+        for claim_id, row in rows.items():
+            row[column] = ", ".join(reference["verdicts"][claim_id][metric] for metric in METRICS)
+    return pd.DataFrame(rows).T.rename_axis("claim")
+
+
+def explain(claim: Numbers, other: Numbers) -> str:
+    """Returns a paragraph on one claim as judged in DSC and in Dice, whose words come from the numbers."""
+    if claim["missing"]:
         return f"Not run here: it takes {claim['missing']}."
-    effect = f"{claim['measure']}: {claim['effect']:+.3f}" if claim["effect"] is not None else claim["measure"]
+    if claim["verdict"] == other["verdict"]:
+        told = [f"**{claim['verdict'].capitalize()}** in both scores."]
+    else:
+        told = [f"**{claim['verdict'].capitalize()}** in DSC, **{other['verdict']}** in Dice: the two scores disagree."]
+    pair = (claim, other)
+    told.append(_in_both(claim["measure"], *pair))
     if claim["ci_low"] is None:
-        return f"**{claim['verdict'].capitalize()}.** {effect}; too few runs or patients for an interval."
-    of_whom = f"{claim['n_patients']} patients" if claim["n_patients"] else "images taken as independent of each other"
-    interval = (
-        f"95% interval {claim['ci_low']:+.3f} to {claim['ci_high']:+.3f} over {claim['n_seeds']} runs and {of_whom}"
-    )
-    adjusted = ", adjusted for six contrasts" if claim["primary"] else ""
-    few = f" Fewer than {FEWEST_SEEDS} runs decide nothing." if claim["n_seeds"] < FEWEST_SEEDS else ""
-    small = abs(claim["effect"]) < MARGIN and claim["verdict"] == "supported" and claim["id"] != "C3c"
-    trivial = f" The effect is smaller than {MARGIN}, which hardly matters." if small else ""
-    return f"**{claim['verdict'].capitalize()}.** {effect}, {interval}{adjusted}.{few}{trivial}"
+        return " ".join([*told, "Too few runs or patients for an interval."])
+    whom = f"{claim['n_patients']} patients" if claim["n_patients"] else "images taken as independent of each other"
+    if claim.get("n_folds"):
+        told.append(f"The interval is over {claim['n_folds']} folds, which divide {whom}.")
+    else:
+        told.append(f"The interval is over {claim['n_seeds']} runs and {whom}.")
+    if claim["primary"]:
+        told.append("It is widened for six contrasts.")
+    if not claim.get("n_folds") and claim["n_seeds"] < FEWEST_SEEDS:
+        told.append(f"Fewer than {FEWEST_SEEDS} runs decide nothing.")
+    if any(c["verdict"] == "supported" and abs(c["effect"]) < MARGIN for c in pair) and claim["id"] != "C3c":
+        told.append(f"An effect below {MARGIN} hardly matters.")
+    for one, two in zip(claim["also"], other["also"], strict=True):
+        told.append(_in_both(one["measure"], one, two))
+    return " ".join(told)
+
+
+def _in_both(measure: str, dsc: Numbers, dice: Numbers) -> str:
+    return f"{measure[0].upper()}{measure[1:]}: {with_interval(dsc)} in DSC and {with_interval(dice)} in Dice."
+
+
+def effects_table(evidence: Evidence, dataset: Dataset, variant: str) -> pd.DataFrame:
+    """Returns how a variant differs from the baseline, with intervals over seeds and patients and over seeds alone."""
+    rows = {}
+    for metric, name in METRICS.items():
+        found = contrasts(evidence.by_image, dataset, metric)
+        differences = image_differences(evidence.by_image, variant, metric)
+        for quantity in ("test", "train", "gap"):
+            of, above = found[variant, quantity], sum(e > 0 for e in effect_by_seed(differences, quantity))
+            numbers = _known(asdict(of))
+            seeds = {"effect": of.effect, "ci_low": numbers["seed_low"], "ci_high": numbers["seed_high"]}
+            rows[f"{name}, {quantity}"] = {
+                "variant minus baseline [95% interval]": with_interval(numbers),
+                "over seeds alone": with_interval(seeds).partition(" ")[2] or "-",
+                "above 0": f"{above} of {of.n_seeds} pairs",
+            }
+    return pd.DataFrame(rows).T
+
+
+def effects_in_folds(scores: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Returns how variants differ from the baseline on what was held out in the folds, and in the gap, with intervals.
+
+    Args:
+        scores: as `lib.experiments.fold_scores` gives them. labels: of the variants, in their order.
+    """
+    rows = {
+        label: {
+            f"{name}, {told} [95% interval]": with_interval(
+                _known(_numbers(fold_contrast(_by_fold(scores, variant, "baseline", metric, quantity))))
+            )
+            for metric, name in METRICS.items()
+            for quantity, told in (("test", "new patients"), ("gap", "gap"))
+        }
+        for variant, label in labels.items()
+        if variant != "baseline"
+    }
+    return pd.DataFrame(rows).T.rename_axis("minus baseline")

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 from sklearn.model_selection import GroupKFold
 from tqdm import tqdm
 
@@ -43,7 +43,7 @@ class Split:
     Attributes:
         names: one per image, such as "image_07".
         images: RGB, uint8 in 0..255. masks: True in the foreground.
-        patients: whose tissue (or which other group) each image shows, or None where that is not known.
+        patients: of whom each image is (or of which other group), or None where that is not known.
         original_sizes: height and width of each image before it was resized, None for drawn images.
     """
 
@@ -60,6 +60,18 @@ class Split:
         """Returns one image and its mask."""
         index = self.names.index(name)
         return self.images[index], self.masks[index]
+
+    def part(self, index: Int64[np.ndarray, " chosen"]) -> "Split":
+        """Returns some of the images."""
+        names = tuple(self.names[i] for i in index)
+        patients = self.patients and tuple(self.patients[i] for i in index)
+        sizes = self.original_sizes and tuple(self.original_sizes[i] for i in index)
+        return Split(names, self.images[index], self.masks[index], patients, sizes)
+
+    @property
+    def coloured(self) -> Bool[np.ndarray, " image"]:
+        """Whether each image has any colour, and is not grey all over."""
+        return np.array([bool(np.ptp(image, axis=2).any()) for image in self.images])
 
     @property
     def foreground(self) -> Float64[np.ndarray, " image"]:
@@ -139,26 +151,17 @@ class Fold:
         """
         splits = list(dataset.splits.items())[: 1 if self.images == "train" else None]
         parts = [split for _, split in splits]
-        names = [(which, name) for which, split in splits for name in split.names]
+        names = [name if self.images == "train" else f"{which} {name}" for which, of in splits for name in of.names]
         known = all(split.patients is not None for split in parts)
-        patients = [who for split in parts for who in split.patients or ()] if known else None
-        groups = names if patients is None else patients
-        codes = np.unique(np.array(groups), axis=0, return_inverse=True)[1].ravel()
-        of = min(self.of, len(np.unique(codes)))
-        divisions = list(GroupKFold(of).split(codes, groups=codes)) if of > 1 else []
+        patients = tuple(who for split in parts for who in split.patients or ()) if known else None
+        images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
+        joined = Split(tuple(names), images, masks, patients)
+        groups = np.unique(patients or names, return_inverse=True)[1]
+        of = min(self.of, int(groups.max()) + 1)
         if self.index >= of or of == 1:
             raise UserError(f"fold {self.index + 1}: expected that many patients, found {of} in {dataset.name}")
-        images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
-        train, test = (
-            Split(
-                tuple(names[i][1] if self.images == "train" else " ".join(names[i]) for i in chosen),
-                images[chosen],
-                masks[chosen],
-                None if patients is None else tuple(patients[i] for i in chosen),
-            )
-            for chosen in divisions[self.index]
-        )
-        return Dataset(dataset.name, train, test)
+        train, test = list(GroupKFold(of).split(names, groups=groups))[self.index]
+        return Dataset(dataset.name, joined.part(train), joined.part(test))
 
 
 def duplicates(dataset: Dataset) -> list[list[tuple[str, str]]]:
@@ -340,7 +343,7 @@ def _check_training(folder: Path, images: np.ndarray, masks: np.ndarray) -> list
         every = "only foreground" if masks.all() else "none"
         found.append(Problem(folder, "foreground and background in the training masks", every))
     if images.max(initial=0) < 16:
-        expected = "training images that use 0..255 (scale 12 bits stored in 16 up first)"
+        expected = "training images that use 0..255"
         found.append(Problem(folder, expected, f"nothing above {images.max(initial=0)}"))
     return found
 

@@ -4,10 +4,10 @@ A run is one configuration trained on one dataset. It is trained once: notebooks
 same runs, and find them in the store.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -42,9 +42,9 @@ VARIANTS: dict[str, Variant] = {
 # The values among which the study's own was chosen "after trial and error", or might have been.
 SEARCHED: dict[str, dict[float, Variant]] = {
     "noise_std": {std: Variant(f"{std:g}", {"noise_std": std}) for std in (0.0, 0.01, 0.03, 0.1)},
-    "dropout": {
-        p: Variant(f"{p:g}", {"network": "dropout_CNN_segment", "dropout": p}, epochs_factor=2)
-        for p in (0.0, 0.25, 0.5, 0.75)
+    "dropout": {  # at the baseline's number of epochs, so that 0 is the baseline
+        0.0: Variant("0", {}),
+        **{p: Variant(f"{p:g}", {"network": "dropout_CNN_segment", "dropout": p}) for p in (0.25, 0.5, 0.75)},
     },
     "l2": {
         coefficient: Variant(f"{coefficient:g}", {"l2": coefficient}) for coefficient in (0, 5e-6, 5e-5, 5e-4, 5e-3)
@@ -83,7 +83,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         seeds=1,
     ),
     **{
-        parameter: Experiment({str(value): variant for value, variant in values.items()}, _VALIDATION, seeds=1)
+        parameter: Experiment({variant.label: variant for variant in values.values()}, _VALIDATION, seeds=1)
         for parameter, values in SEARCHED.items()
     },
     "new patients": Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2),
@@ -192,21 +192,20 @@ def stored_run(planned: Planned, dataset: Dataset) -> Run | None:
     return Run(*planned, training["seconds"], training["gradient_norms"], training["snapshots"], state["scores"])
 
 
-def finished(dataset: Dataset, wanted: Mapping[str, Sequence[Planned]], workers: int = 1) -> dict[str, list[Run]]:
-    """Returns runs from the store where they are and trained where they are not, under the names of the plan.
+def finished(dataset: Dataset, wanted: Iterable[Planned], workers: int) -> dict[Planned, Run]:
+    """Returns runs from the store where they are, and trained, in their order, where they are not.
 
     Raises:
         TrainingError: with the configuration and the cause of each run that failed, after all others ended.
     """
-    every = [planned for of_name in wanted.values() for planned in of_name]
-    runs = {planned: run for planned in every if (run := stored_run(planned, dataset))}
-    missing = sorted((planned for planned in every if planned not in runs), key=lambda planned: -planned.config.epochs)
+    runs = {planned: stored_run(planned, dataset) for planned in wanted}
+    missing = [planned for planned, run in runs.items() if run is None]
     finish_runs({planned.folder(dataset): planned for planned in missing}, dataset, workers)
-    for planned in missing:
-        if (run := stored_run(planned, dataset)) is None:
+    runs |= {planned: stored_run(planned, dataset) for planned in missing}
+    for planned, run in runs.items():
+        if run is None:
             raise TrainingError(f"{planned}: finished, and gone from the store or scored by other code since")
-        runs[planned] = run
-    return {name: [runs[planned] for planned in of_name] for name, of_name in wanted.items()}
+    return cast(dict[Planned, Run], runs)
 
 
 def trained_runs(
@@ -235,33 +234,52 @@ def trained_runs(
     Raises:
         TrainingError: with the configuration and the cause of each run that failed, after all others ended.
     """
-    chosen = Experiment({variant: VARIANTS[variant] for variant in variants})
-    return finished(dataset, plan(chosen, seeds, epochs, learning_rate, precision), workers)
+    plans = plan(Experiment({v: VARIANTS[v] for v in variants}), seeds, epochs, learning_rate, precision)
+    longest_first = sorted(chain(*plans.values()), key=lambda planned: -planned.config.epochs)
+    runs = finished(dataset, longest_first, workers)
+    return {variant: [runs[planned] for planned in of_variant] for variant, of_variant in plans.items()}
 
 
-def study_runs(
-    dataset: Dataset, seeds: int, epochs: int, learning_rate: float, precision: Precision, workers: int
+def report_runs(
+    dataset: Dataset,
+    seeds: int,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    precision: Precision = "fp32",
+    workers: int = 1,
+    study: bool = False,
 ) -> dict[str, dict[str, list[Run]]]:
-    """Returns all runs of a full study, by experiment and variant; trains what is missing, experiment by experiment."""
-    plans = {name: plan(of_name, seeds, epochs, learning_rate, precision) for name, of_name in EXPERIMENTS.items()}
-    wanted = [
+    """Returns the runs of a report by experiment and variant: "variants" alone, or in a full study all EXPERIMENTS.
+
+    Args: those of `trained_runs`.
+    """
+    chosen = EXPERIMENTS if study else {"variants": EXPERIMENTS["variants"]}
+    plans = {name: plan(of_name, seeds, epochs, learning_rate, precision) for name, of_name in chosen.items()}
+    wanted = [  # experiment by experiment, so that a study that is cut off has finished its first ones
         planned
         for of_experiment in plans.values()
         for planned in sorted(chain(*of_experiment.values()), key=lambda planned: -planned.config.epochs)
     ]
-    missing = [planned for planned in wanted if stored_run(planned, dataset) is None]
-    finish_runs({planned.folder(dataset): planned for planned in missing}, dataset, workers)
-    return {name: finished(dataset, of_experiment, workers) for name, of_experiment in plans.items()}
+    runs = finished(dataset, wanted, workers)
+    return {
+        name: {variant: [runs[planned] for planned in of_variant] for variant, of_variant in of_experiment.items()}
+        for name, of_experiment in plans.items()
+    }
 
 
-def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:
-    """Returns the final scores image by image.
+def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset, epoch: int | None = None) -> pd.DataFrame:
+    """Returns the scores image by image, after the last epoch of each run or after a given one.
 
     Returns:
-        Indexed by variant, seed, split ("train" or "test") and image; one column for each of METRICS.
+        Indexed by variant, seed, split (as in `Dataset.splits`) and image; one column for each of METRICS.
+
+    Raises:
+        KeyError: a run was not scored after that epoch.
     """
     scores = {
-        (variant, run.config.seed, name): pd.DataFrame(run.scores[run.config.epochs][name], index=list(split.names))
+        (variant, run.config.seed, name): pd.DataFrame(
+            run.scores[epoch or run.config.epochs][name], index=list(split.names)
+        )
         for variant, of_variant in runs.items()
         for run in of_variant
         for name, split in dataset.splits.items()
@@ -272,6 +290,52 @@ def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.Data
 def mean_scores(by_image: pd.DataFrame) -> pd.DataFrame:
     """Returns the means over images of `image_scores`, indexed by variant, seed and split."""
     return by_image.groupby(["variant", "seed", "split"], sort=False).mean()
+
+
+def fold_scores(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """Returns the final scores of runs in folds, as means over images and over the runs of a fold.
+
+    Returns:
+        Indexed by variant, fold and split ("test" is what was held out); one column for each of METRICS.
+    """
+    rows = [
+        {"variant": variant, "fold": run.fold.index, "split": split}
+        | {metric: values.mean().item() for metric, values in of_split.items()}
+        for variant, of_variant in runs.items()
+        for run in of_variant
+        if run.fold is not None
+        for split, of_split in run.scores[run.config.epochs].items()
+    ]
+    return pd.DataFrame(rows).groupby(["variant", "fold", "split"], sort=False).mean()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The scores that claims are judged by.
+
+    Attributes:
+        by_image: final scores of VARIANTS, as `image_scores` gives them; in a full study of "deeper", too.
+        at_epoch: the last epoch that all variants were scored after, None where there is none.
+        equal_epochs: `image_scores` of VARIANTS after that epoch, None where there is none.
+        folds: `fold_scores` by experiment; empty but in a full study.
+    """
+
+    by_image: pd.DataFrame
+    at_epoch: int | None
+    equal_epochs: pd.DataFrame | None
+    folds: Mapping[str, pd.DataFrame]
+
+
+def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> Evidence:
+    """Returns the scores of the runs of a report, as `report_runs` gives them."""
+    variants = runs["variants"]
+    scored = set.intersection(*(set(run.scores) for of_variant in variants.values() for run in of_variant))
+    return Evidence(
+        by_image=image_scores({**variants, **runs.get("deeper", {})}, dataset),
+        at_epoch=max(scored, default=None),
+        equal_epochs=image_scores(variants, dataset, max(scored)) if scored else None,
+        folds={name: fold_scores(of_name) for name, of_name in runs.items() if EXPERIMENTS[name].folds},
+    )
 
 
 def extreme_images(by_image: pd.DataFrame) -> dict[str, pd.Series]:

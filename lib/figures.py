@@ -271,21 +271,25 @@ def figure_stains(number: int, colours: Split, stains: Split, count: int = 3) ->
 
 
 @mpl.rc_context(STYLE)
-def figure_effects(number: int, claims: Sequence[Mapping[str, Any]], dataset: str) -> ReportFigure:
+def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], dataset: str) -> ReportFigure:
     """Composes every measured effect with its interval, and the interval of training noise alone behind it.
 
     Args:
-        number: of the figure.
+        number: of the figure; None for the small one that opens the page, under a table that tells what the claims are.
         claims: as `lib.claims.judge` gives them; correlations and what was not run are left out.
         dataset: its name, for the caption.
     """
     shown = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
     ids = list(dict.fromkeys(claim["id"] for claim in shown))
     runs = _of_runs(shown[0]["n_seeds"]) if shown else "no runs"
+    far = any(abs(claim["effect"]) > 0.1 for claim in shown)
+    folds = {claim["n_folds"] for claim in shown if claim.get("n_folds")}
+    in_folds = f", or over {max(folds)} folds for validation scores" if folds else ""
     caption = (
-        f"Effects on {dataset}, variant minus baseline, over {runs} of each. Dots are means; strong lines are 95% "
-        "intervals over seeds and patients, widened for six contrasts where a claim is among them; pale lines are 95% "
-        f"intervals over seeds alone, with these images fixed. Grey: effects smaller than {MARGIN}."
+        f"Effects on {dataset} over {runs} of each network{in_folds}. Dots are means, ticks below them the single "
+        "runs or folds; strong lines are 95% intervals over seeds and patients, widened for six contrasts where a "
+        "claim is among them; pale lines are 95% intervals over seeds alone, with these images fixed. Grey: effects "
+        f"smaller than {MARGIN}.{' Beyond 0.05 the axes are logarithmic.' if far else ''}"
     )
     alt = "Effects with intervals. " + "; ".join(
         f"{c['id']} in {METRIC_NAMES[c['metric']]} {c['effect']:+.3f}, {c['verdict']}" for c in shown
@@ -294,7 +298,8 @@ def figure_effects(number: int, claims: Sequence[Mapping[str, Any]], dataset: st
         alt = "Two empty plots, of DSC and Dice: so few runs give no effect an interval"
     columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
     data = pd.DataFrame(shown, columns=pd.Index(columns))
-    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + 0.42 * len(ids)))
+    data["runs"] = [" ".join(f"{effect:.6g}" for effect in claim["by_run"]) for claim in shown]
+    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + (0.42 if number else 0.2) * len(ids)))
     panels = figure.subplots(1, 2, sharey=True)
     for ax, metric in zip(panels, METRIC_NAMES, strict=True):
         ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
@@ -303,12 +308,16 @@ def figure_effects(number: int, claims: Sequence[Mapping[str, Any]], dataset: st
             row, colour = ids.index(claim["id"]), COLOURS["train"]
             if claim.get("seed_low") is not None:
                 ax.plot((claim["seed_low"], claim["seed_high"]), (row, row), color=colour, linewidth=7, alpha=0.25)
+            ax.plot(claim["by_run"], [row + 0.28] * len(claim["by_run"]), "|", color=BACKDROP, markersize=4)
             if claim["ci_low"] is not None:
                 ax.plot((claim["ci_low"], claim["ci_high"]), (row, row), color=colour, linewidth=1.8)
             ax.plot(claim["effect"], row, "o", color=colour, markersize=6)
+        if far:
+            ax.set_xscale("symlog", linthresh=0.05, linscale=2)
+            ax.set_xticks([-0.2, -0.05, 0, 0.05, 0.2], ["-0.2", "-0.05", "0", "0.05", "0.2"])
         ax.set(xlabel=f"difference in {METRIC_NAMES[metric]}")
         ax.grid(axis="y", visible=False)
-    labels = {claim["id"]: f"{claim['id']}: {claim['measure']}" for claim in shown}
+    labels = {claim["id"]: f"{claim['id']}: {claim['measure']}" if number else claim["id"] for claim in shown}
     panels[0].set_yticks(range(len(ids)), [labels[name] for name in ids])
     panels[0].invert_yaxis()
     return figure

@@ -6,6 +6,7 @@ Problems are added to a list that the functions are given, so that one pass find
 import csv
 import hashlib
 import io
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,9 @@ from lib.images import SUFFIXES, Problem
 SPLITS = {"train": "train", "test": "test", "testb": "testB"}  # names of folders in small letters: names of splits
 LAYOUTS = "Train and Test, or images and masks"
 FOREIGN = {".gif", ".webp", ".jp2", ".svs", ".npy", ".npz"}  # pictures in what we do not read
+OF_SYSTEMS = {"thumbs.db", "desktop.ini"}  # what file managers leave in a folder, besides hidden files
+# What names tell masks from images by: a_mask.png, img_7.tif, GT-3.png.
+KIND = re.compile(r"(?:^|[ ._-])(?:images?|img|masks?|labels?|seg|segmentation|gt|anno|annotations?)(?=[ ._\d-]|$)")
 Row = dict[str, str]
 
 
@@ -104,7 +108,11 @@ def find_pairs(folder: Path, test_fraction: float, problems: list[Problem]) -> l
     if flat:
         pairs = _find_by_stem(folder, "train", problems)
     elif not parts:
-        problems.append(Problem(folder, f"folders {LAYOUTS}", ", ".join(e.name for e in entries[:4]) or "nothing"))
+        shown = ", ".join(entry.name for entry in entries[:4]) or "nothing"
+        if inner := [entry / "images" for entry in entries[:4] if (entry / "images").is_dir()]:
+            hint = "; README.md shows how to join them" if all(len(_entries(path, [])) == 1 for path in inner) else ""
+            shown = f"them inside of {shown}{hint}"
+        problems.append(Problem(folder, f"folders {LAYOUTS}", shown))
         return []
     else:
         by_split: dict[str, list[Pair]] = {split: [] for split in SPLITS.values()}
@@ -134,12 +142,13 @@ def _divide(folder: Path, pairs: list[Pair], test_fraction: float, problems: lis
 
 
 def _entries(folder: Path, problems: list[Problem]) -> list[Path]:
-    """Returns what a folder holds, by name, without hidden files."""
+    """Returns what a folder holds, by name, without hidden files and those of OF_SYSTEMS."""
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = sorted(folder.iterdir())
     except OSError as error:
         problems.append(Problem(folder, "a folder that can be read", error.strerror))
         return []
+    entries = [path for path in entries if not path.name.startswith(".") and path.name.lower() not in OF_SYSTEMS]
     for path in entries:
         if not path.name.isprintable():
             problems.append(Problem(path, "a file name of printable characters", "others"))
@@ -178,6 +187,20 @@ def _pair_up(
     ]
 
 
+def _take_out_misnamed(images: dict[str, Path], masks: dict[str, Path], problems: list[Problem]) -> None:
+    """Takes out the masks, and their images, that differ in nothing but what KIND finds in their names."""
+    alone: list[dict[str, list[str]]] = []
+    for keys in (images.keys() - masks.keys(), masks.keys() - images.keys()):
+        by_core: dict[str, list[str]] = {}
+        for key in keys:
+            by_core.setdefault(KIND.sub("", key.lower()).strip(" ._-"), []).append(key)
+        alone.append(by_core)
+    for core in alone[0].keys() & alone[1].keys():
+        (image, *more), (mask, *others) = alone[0][core], alone[1][core]
+        if not more and not others:
+            problems.append(Problem(masks.pop(mask), f"the name of its image, {images.pop(image).stem}", "another"))
+
+
 def _find_by_number(folder: Path, split: str, problems: list[Problem]) -> list[Pair]:
     """Finds image_NN.png and label_NN.png."""
     entries = _entries(folder, problems)
@@ -198,10 +221,14 @@ def _find_by_stem(folder: Path, split: str, problems: list[Problem]) -> list[Pai
         entries = _entries(part, problems)
         for path in entries:
             if path.suffix.lower() not in SUFFIXES:
-                problems.append(Problem(path, "a picture, one of " + " ".join(SUFFIXES), path.suffix or "no suffix"))
+                other = "a folder" if path.is_dir() else path.suffix or "no suffix"
+                problems.append(Problem(path, "a picture, one of " + " ".join(SUFFIXES), other))
         found.append(_by_key([e for e in entries if e.suffix.lower() in SUFFIXES], "", problems))
     if not found[0] and not found[1]:
         problems.append(Problem(folder, "at least one pair in images and masks", "none"))
+    if not all((folder / part).is_dir() for part in ("images", "masks")):  # said above, and enough: all lack a partner
+        return []
+    _take_out_misnamed(found[0], found[1], problems)
     return _pair_up(split, found[0], found[1], ("{}.* in images", "{}.* in masks"), problems)
 
 
@@ -220,6 +247,7 @@ def _add_groups(folder: Path, pairs: list[Pair], flat: bool, problems: list[Prob
         problems.append(Problem(file, "a file that can be read", error.strerror))
         return pairs
     before = len(problems)
+    paired = not before
     table = read_table(file, data, columns[flat], len(columns[flat]) - 1, problems)
     if len(problems) > before:
         return pairs
@@ -228,7 +256,7 @@ def _add_groups(folder: Path, pairs: list[Pair], flat: bool, problems: list[Prob
         (unicodedata.normalize("NFC", name), *(SPLITS.get(split.lower(), split) for split in splits)): row
         for (name, *splits), row in table.items()
     }
-    for key in rows.keys() - set(keys):
+    for key in rows.keys() - set(keys) if paired else ():  # or of an image that is there and has lost its mask
         problems.append(Problem(file, "rows for images of this folder", f"one for {' in '.join(key)}"))
     for key in set(keys) - rows.keys():
         problems.append(Problem(file, f"a row for {' in '.join(key)}", "none"))

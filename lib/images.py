@@ -61,14 +61,17 @@ def read_size(file: Path) -> tuple[int, int] | None:
 def read_image(file: Path | BytesIO, name: str | Path) -> UInt8[np.ndarray, "height width 3"]:
     """Reads a picture as RGB.
 
-    Grey becomes three equal channels, a palette its colours, alpha is dropped, and of 16 bits the upper 8 are kept
-    (so 12 bits stored in 16 come out dark; see `lib.data.load_dataset`).
+    Grey becomes three equal channels, a palette its colours, alpha is dropped, and of 16 bits the upper 8 are kept.
 
     Raises:
-        Problem: not one upright picture of 8 or 16 bits unsigned and at least 8x8 pixels, or damaged.
+        Problem: not one upright picture of 8 or 16 bits unsigned and at least 8x8 pixels; 16 bits of which none but the
+            lower 12 are used, since less than 16 of 256 levels would be left; or damaged.
     """
     values = _read(file, name, "RGB")
     if values.dtype == np.uint16:
+        if 0 < (brightest := values.max()) < 4096:
+            expected = "an image that uses its 16 bits (README.md shows how to scale up fewer)"
+            raise Problem(name, expected, f"nothing above {brightest} of 65535")
         values = (values >> 8).astype(np.uint8)
     if values.ndim == 2:
         values = np.repeat(values[..., None], 3, axis=2)
@@ -93,7 +96,10 @@ def read_mask(file: Path | BytesIO, name: str | Path, instances: bool = False) -
     levels = np.unique(values)
     if not instances and (len(levels) > 2 or (len(levels) == 2 and levels[0] != 0)):
         shown = ", ".join(str(int(level)) for level in levels[:4]) + (", ..." if len(levels) > 4 else "")
-        raise Problem(name, "a mask of two values, 0 and another", f"{len(levels)}: {shown}")
+        hint = "" if len(levels) == 2 else "; README.md shows how to join numbered objects"
+        if str(name).lower().endswith((".jpg", ".jpeg")):
+            hint = "; JPEG changes values, so save masks as PNG"
+        raise Problem(name, "a mask of two values, 0 and another", f"{len(levels)}: {shown}{hint}")
     return values != 0
 
 

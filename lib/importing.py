@@ -245,11 +245,12 @@ def check(folder: Path, size: int | None) -> None:
         raise Problem(folder, "a dataset without problems", f"{len(problems)}, listed above")
     print(dataset.summary().to_string())
     sizes = {size for split in dataset.splits.values() for size in split.original_sizes or ()}
-    print("original sizes:", ", ".join(f"{width}x{height}" for height, width in sorted(sizes)))
+    few, more = sorted(sizes)[:12], f", and {len(sizes) - 12} more" if len(sizes) > 12 else ""
+    print("original sizes:", ", ".join(f"{width}x{height}" for height, width in few) + more)
     for same in duplicates(dataset):
         print("equal images:", ", ".join(f"{split}/{name}" for split, name in same))
     for (first, second), patients in (shared_patients(dataset) or {}).items():
-        print(f"patients in both {first} and {second}:", ", ".join(patients) or "none")
+        print(f"patients or groups in both {first} and {second}:", ", ".join(patients) or "none")
 
 
 def main(arguments: Sequence[str]) -> int:

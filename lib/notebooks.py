@@ -26,6 +26,8 @@ NOTEBOOKS = tuple(
     for stem in ("1_data", "2.1_segmentation", "2.2a_noise", "2.2b_dropout", "2.2c_l2", "3_claims")
 )
 FIGURES = [1, 2, 3, *range(12, 19)]  # of the data; 12 to 17 as in the study; of the claims
+STUDY_NOTEBOOKS = (ROOT / "notebooks" / "4_side_experiments.ipynb",)  # beside the others, in a full study
+STUDY_FIGURES = [19, 20, 21]
 CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
 
 
@@ -92,9 +94,8 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
     """
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are told once, below
     asked = nbformat.read(source, as_version=4)
-    asked.cells = [
-        cell for cell in asked.cells if "explore" not in cell.metadata.get("tags", [])
-    ]  # for JupyterLab only
+    # Widgets are for JupyterLab, and no part of a report.
+    asked.cells = [cell for cell in asked.cells if "explore" not in cell.metadata.get("tags", [])]
     cause: Exception | None = None
     # Sockets in a folder of their own: on TCP other users of the machine could read along, and ipykernel warns of it.
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
@@ -102,7 +103,7 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
         try:
             papermill.execute_notebook(
                 asked, target, dict(values), kernel_name="python3", progress_bar=False,
-                execution_timeout=timeout, start_timeout=120, config=transport,
+                execution_timeout=timeout, iopub_timeout=timeout, start_timeout=120, config=transport,
             )  # fmt: skip
         except Exception as error:
             cause = error
@@ -125,9 +126,9 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
 
 
 def execute_notebooks(
-    folder: Path, values: Mapping[str, Any], workers: int
+    sources: Sequence[Path], folder: Path, values: Mapping[str, Any], workers: int
 ) -> tuple[list[NotebookNode], dict[str, float]]:
-    """Runs all notebooks, some at the same time, into a folder.
+    """Runs notebooks, some at the same time, into a folder.
 
     Returns:
         The executed notebooks, and how many seconds each took, which nothing in them tells.
@@ -142,7 +143,7 @@ def execute_notebooks(
         return notebook, round(time.monotonic() - started, 1)
 
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(timed, source) for source in NOTEBOOKS]
+        futures = [pool.submit(timed, source) for source in sources]
         try:
             done = [future.result() for future in tqdm(futures, desc="notebooks", unit="notebook")]
         except BaseException:  # Ctrl-C above all: kernels have sessions of their own and would go on
@@ -152,11 +153,11 @@ def execute_notebooks(
                     if "ipykernel_launcher" in child.cmdline():
                         child.kill()
             raise
-    seconds = {source.stem: of_one for source, (_, of_one) in zip(NOTEBOOKS, done, strict=True)}
+    seconds = {source.stem: of_one for source, (_, of_one) in zip(sources, done, strict=True)}
     return [notebook for notebook, _ in done], seconds
 
 
-def write_figures(notebooks: Sequence[NotebookNode], folder: Path) -> None:
+def write_figures(notebooks: Sequence[NotebookNode], folder: Path, expected: Sequence[int]) -> None:
     """Writes every figure as PNG and SVG; raises NotebookError if one is missing, doubled or has no alt text."""
     found = []
     for output in (output for nb in notebooks for cell in nb.cells for output in cell.get("outputs", [])):
@@ -165,5 +166,5 @@ def write_figures(notebooks: Sequence[NotebookNode], folder: Path) -> None:
             stem = folder / f"figure-{figure['number']}"
             stem.with_suffix(".png").write_bytes(base64.b64decode(output.data["image/png"]))
             stem.with_suffix(".svg").write_text(output.data["image/svg+xml"])
-    if found != FIGURES:
-        raise NotebookError(f"figures: expected {FIGURES} with alt texts, found {found}")
+    if found != list(expected):
+        raise NotebookError(f"figures: expected {list(expected)} with alt texts, found {found}")

@@ -99,7 +99,9 @@ class PageExporter(HTMLExporter):
             sections.append({"id": cells[0].metadata["section"], "title": title})
             page.cells += cells
         outputs = [output for cell in page.cells for output in cell.get("outputs", [])]
-        self._figures = {str(o.metadata["report_figure"]["number"]) for o in outputs if "report_figure" in o.metadata}
+        self._figures = {
+            str(o.metadata["report_figure"]["number"]) for o in outputs if "report_figure" in o.get("metadata", {})
+        }
         self._mentioned = set()
         script = SCRIPT.read_text(encoding="utf-8")
         resources = {

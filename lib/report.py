@@ -41,11 +41,24 @@ from lib.data import (
 )
 from lib.engine import environment
 from lib.evaluation import trivial_scores
-from lib.experiments import VARIANTS, Run, extreme_images, image_scores, mean_scores, trained_runs
+from lib.experiments import (
+    EXPERIMENTS,
+    VARIANTS,
+    Evidence,
+    Run,
+    evidence,
+    extreme_images,
+    image_scores,
+    mean_scores,
+    report_runs,
+)
+from lib.reference import reference_for
+from lib.statistics import FEWEST_SEEDS
 from lib.training import Precision, TrainingConfig
 
 REPORTS = ROOT / "reports"
 RESERVED = (SYNTHETIC, "reference")  # names of reports that are no folder's
+STUDY_SEEDS = 20  # of a full study, unless it is asked for others
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "pillow", "papermill", "nbconvert", "nbclient")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -62,6 +75,7 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
     size: int = Field(0, ge=0, le=1024)  # pixels; 0 leaves it to `load_dataset`
     test_fraction: float = Field(0.4, gt=0, lt=1)
     workers: int = Field(CORES, ge=1, le=1024)
+    study: bool = False  # all experiments, not the variants alone; given by `make study`
     name: str = ""  # of the report's folder; the dataset's by default
 
     def of_notebooks(self) -> dict[str, Any]:
@@ -69,8 +83,8 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
         return self.model_dump(exclude={"name"})
 
     def of_runs(self) -> dict[str, Any]:
-        """Returns the arguments of `trained_runs`."""
-        return self.model_dump(include={"seeds", "epochs", "learning_rate", "precision", "workers"})
+        """Returns the arguments of `report_runs`."""
+        return self.model_dump(include={"seeds", "epochs", "learning_rate", "precision", "workers", "study"})
 
     def load(self) -> Dataset:
         """Loads the dataset."""
@@ -90,6 +104,8 @@ def parse_parameters(arguments: Sequence[str]) -> Parameters:
             near = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
             raise UserError(f"{name}: unknown parameter; {hint}")
+    if "STUDY" in given:
+        given.setdefault("SEEDS", str(STUDY_SEEDS))
     try:
         return Parameters.model_validate({name.lower(): text for name, text in given.items()})
     except ValidationError as error:
@@ -107,6 +123,7 @@ def report_name(parameters: Parameters, dataset: Dataset) -> str:
             f"NAME={name}: expected a folder name that starts with no dot, is none of {', '.join(RESERVED)} "
             "and does not end in -study or .failed; choose one with NAME="
         )
+    name += "-study" * parameters.study
     target = REPORTS / name
     if target.is_symlink() or (target.exists() and not (target / "results.json").is_file()):
         raise UserError(f"reports/{name}: expected a report or nothing, found something else; move it away")
@@ -122,10 +139,31 @@ def _git(*arguments: str) -> str | None:
 
 
 def cpu() -> str:
-    """Returns the processor's name."""
+    """Returns the processor's name, with the numbers that tell models of one name apart where they are known."""
     cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else []
-    return names[0] if names else platform.processor()
+    told = cpuinfo.read_text() if cpuinfo.exists() else ""
+    names = re.findall(r"model name\s*:\s*(.+)", told)
+    numbers = [
+        f"{kind} {found[0]}" for kind in ("family", "model") if (found := re.findall(rf"{kind}\s*: (\d+)", told))
+    ]
+    return f"{names[0]} ({', '.join(numbers)})" if names else platform.processor()
+
+
+def can_train_in(precision: Precision) -> bool:
+    """Returns whether this processor has the instructions for a precision; without them it is 20 times slower."""
+    return precision == "fp32" or torch.cpu._is_avx512_bf16_supported()
+
+
+def machine(parameters: Parameters) -> dict[str, Any]:
+    """Returns what, beside code and data, decides the bits of a run."""
+    return {
+        "packages": {package: version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "threads": TrainingConfig().threads,
+        "precision": parameters.precision,
+    }
 
 
 def provenance(parameters: Parameters, dataset: Dataset, started: datetime, command: str) -> dict[str, Any]:
@@ -135,12 +173,7 @@ def provenance(parameters: Parameters, dataset: Dataset, started: datetime, comm
     return {
         "git_commit": _git("rev-parse", "HEAD") if ours else None,
         "git_dirty": None if status is None else bool(status),
-        "packages": {package: version(package) for package in PACKAGES},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": cpu(),
-        "threads": TrainingConfig().threads,
-        "precision": parameters.precision,
+        **machine(parameters),
         "workers": parameters.workers,
         "dataset_sha256": dataset.sha256,
         "started": started.isoformat(timespec="seconds"),
@@ -149,11 +182,57 @@ def provenance(parameters: Parameters, dataset: Dataset, started: datetime, comm
     }
 
 
+def variant_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Any]:
+    """Returns the runs of some variants as results.json tells them."""
+    scores = mean_scores(image_scores(runs, dataset))
+    return {
+        variant: {
+            "label": VARIANTS[variant].label,
+            "config": {key: value for key, value in vars(of_variant[0].config).items() if key != "seed"},
+            "runs": [
+                {
+                    "seed": run.config.seed,
+                    "seconds": sum(run.history.seconds),
+                    "history": vars(run.history),
+                    **{split: scores.loc[(variant, run.config.seed, split)].to_dict() for split in dataset.splits},
+                }
+                for run in of_variant
+            ],
+        }
+        for variant, of_variant in runs.items()
+    }
+
+
+def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
+    """Returns the side experiments as results.json tells them: final scores, and norms of gradients where on top."""
+    return {
+        experiment: {
+            variant: {
+                "label": EXPERIMENTS[experiment].variants[variant].label,
+                "epochs": of_variant[0].config.epochs,
+                "runs": [
+                    {
+                        "seed": run.config.seed,
+                        "fold": run.fold.index if run.fold else None,
+                        **{
+                            split: {metric: values.mean().item() for metric, values in of_split.items()}
+                            for split, of_split in run.scores[run.config.epochs].items()
+                        },
+                    }
+                    for run in of_variant
+                ],
+            }
+            for variant, of_variant in of_experiment.items()
+        }
+        for experiment, of_experiment in runs.items()
+        if experiment != "variants"
+    }
+
+
 def collect_results(
-    runs: Mapping[str, Sequence[Run]], by_image: pd.DataFrame, dataset: Dataset, parameters: Parameters
+    runs: Mapping[str, Mapping[str, Sequence[Run]]], scores: Evidence, dataset: Dataset, parameters: Parameters
 ) -> dict[str, Any]:
     """Returns the content of results.json, but for its provenance: all that the report says, for machines."""
-    scores = mean_scores(by_image)
     shared = shared_patients(dataset)
     patients = {patient for split in dataset.splits.values() for patient in split.patients or ()}
     return {
@@ -169,30 +248,16 @@ def collect_results(
             "patients": len(patients) or None,
             "shared_patients": None if shared is None else {" and ".join(two): ids for two, ids in shared.items()},
             "duplicates": [[" ".join(image) for image in same] for same in duplicates(dataset)],
-            "trivial": {answer: dict(scores) for answer, scores in trivial_scores(dataset.test).items()},
+            "trivial": {answer: dict(of_answer) for answer, of_answer in trivial_scores(dataset.test).items()},
         },
-        "variants": {
-            variant: {
-                "label": VARIANTS[variant].label,
-                "config": {key: value for key, value in vars(of_variant[0].config).items() if key != "seed"},
-                "runs": [
-                    {
-                        "seed": run.config.seed,
-                        "seconds": sum(run.history.seconds),
-                        "history": vars(run.history),
-                        **{split: scores.loc[(variant, run.config.seed, split)].to_dict() for split in dataset.splits},
-                    }
-                    for run in of_variant
-                ],
-            }
-            for variant, of_variant in runs.items()
-        },
+        "variants": variant_results(runs["variants"], dataset),
         "images": {
             which: {"name": image.name, "dsc": image["dsc"], "dice": image["dice"]}
-            for which, image in extreme_images(by_image).items()
+            for which, image in extreme_images(scores.by_image).items()
         },
-        "claims": judge(by_image, dataset),
-        "side": {},
+        "claims": judge(scores, dataset),
+        "reference": None if parameters.study else reference_for(dataset),
+        "side": side_results(runs),
     }
 
 
@@ -256,7 +321,7 @@ def _only_this_process(target: Path) -> Iterator[Path]:
 def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     """Makes the whole report and returns its folder."""
     started = datetime.now(UTC)
-    if parameters.precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
+    if not can_train_in(parameters.precision):
         raise UserError("PRECISION=bf16: expected a CPU with bfloat16 instructions, found none; elsewhere it is slower")
     dataset = parameters.load()
     target = REPORTS / report_name(parameters, dataset)
@@ -269,30 +334,35 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         from lib import notebooks
 
         values = parameters.of_notebooks()
-        for notebook in notebooks.NOTEBOOKS:
+        chosen, figures = notebooks.NOTEBOOKS, notebooks.FIGURES
+        if parameters.study:
+            chosen, figures = chosen + notebooks.STUDY_NOTEBOOKS, figures + notebooks.STUDY_FIGURES
+        for notebook in chosen:
             notebooks.check_injection(notebook, values)
-        runs = trained_runs(dataset, tuple(VARIANTS), **parameters.of_runs())
+        runs = report_runs(dataset, **parameters.of_runs())
 
         new, failed = staging / target.name, target.with_name(f"{target.name}.failed")
         for folder in ("notebooks", "figures", "models"):
             (new / folder).mkdir(parents=True)
         try:
-            executed, seconds_by_section = notebooks.execute_notebooks(new / "notebooks", values, parameters.workers)
-            notebooks.write_figures(executed, new / "figures")
+            executed, seconds_by_section = notebooks.execute_notebooks(
+                chosen, new / "notebooks", values, parameters.workers
+            )
+            notebooks.write_figures(executed, new / "figures", figures)
         except notebooks.NotebookError:
             shutil.rmtree(failed, ignore_errors=True)
             new.rename(failed)
             raise
-        by_image = image_scores(runs, dataset)
+        scores = evidence(runs, dataset)
         given = [a.replace(parameters.dataset, notebooks.public_path(parameters.dataset)) for a in arguments]
-        command = shlex.join(["make", "report", *given])
+        words = ["make", "study" if parameters.study else "report", *(a for a in given if not a.startswith("STUDY="))]
         results = {
             "schema_version": 1,
-            "provenance": provenance(parameters, dataset, started, command)
+            "provenance": provenance(parameters, dataset, started, shlex.join(words))
             | {"seconds_by_section": seconds_by_section},
-            **collect_results(runs, by_image, dataset, parameters),
+            **collect_results(runs, scores, dataset, parameters),
         }
-        _write_page(new, executed, results, runs, by_image, dataset)
+        _write_page(new, executed, results, runs["variants"], scores.by_image, dataset)
         publish(new, target)
     shutil.rmtree(failed, ignore_errors=True)
     return target
@@ -307,13 +377,17 @@ def _write_page(
     dataset: Dataset,
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
-    from lib.figures import figure_summary
+    from lib.figures import figure_effects, figure_summary
     from lib.gallery import pictures
     from lib.page import PageExporter
 
     labels = {variant: VARIANTS[variant].label for variant in runs}
     first = runs["baseline"][0]
-    summary = figure_summary(mean_scores(by_image), labels, dataset.name)
+    summary = (
+        figure_summary(mean_scores(by_image.loc[list(runs)]), labels, dataset.name)
+        if len(runs["baseline"]) < FEWEST_SEEDS
+        else figure_effects(None, results["claims"], dataset.name)
+    )
     shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
     gallery = pictures(first, dataset.test, shown)
     for kind in ("png", "svg"):

@@ -196,6 +196,31 @@ def contrast(
     )
 
 
+def effect_by_seed(differences: pd.DataFrame, quantity: str) -> list[float]:
+    """Returns the contrast of each pair of runs: `contrast` has their mean as its effect. Arguments as there."""
+    return [float(effect) for effect in differences.to_numpy(np.float64) @ image_weights(differences.columns, quantity)]
+
+
+def fold_contrast(differences: Sequence[float]) -> Contrast:
+    """Returns the mean difference over the folds of a cross-validation, with its corrected t interval.
+
+    Folds hold out different patients and train from different seeds, so that their scatter has all sources in it; but
+    any two of K share most of their training images. Instead of s^2 / K the variance therefore is
+    s^2 (1 / K + 1 / (K - 1)), the second term being held-out over training images, on K - 1 degrees of freedom.
+
+    Args:
+        differences: one variant minus another, of each fold.
+
+    Reference: Nadeau and Bengio 2003, 10.1023/A:1024068626366.
+    """
+    folds, nan = len(differences), float("nan")
+    effect = float(np.mean(differences))
+    se = float(np.std(differences, ddof=1) * np.sqrt(1 / folds + 1 / (folds - 1))) if folds > 1 else nan
+    low, high = _interval(effect, se, folds - 1, LEVEL)
+    p_value = 2 * _p_above(abs(effect), se, folds - 1)
+    return Contrast(effect, se, folds - 1, low, high, p_value, nan, nan, folds, 0, None, folds)
+
+
 def holm(family: Mapping[str, Contrast]) -> dict[str, Contrast]:
     """Returns the contrasts of a family with p values and intervals adjusted for their number, in their order.
 
@@ -219,7 +244,9 @@ def holm(family: Mapping[str, Contrast]) -> dict[str, Contrast]:
     return {name: adjusted[name] for name in family}
 
 
-def directional_verdict(low: float, high: float, n_seeds: int, claimed: int = 1, margin: float = MARGIN) -> Verdict:
+def directional_verdict(
+    low: float, high: float, n_seeds: int | None, claimed: int = 1, margin: float = MARGIN
+) -> Verdict:
     """Returns the word for a claim that the effect is above 0 (claimed=1) or below 0 (claimed=-1).
 
     One interval decides every word, so that each can be read off the picture. In the claimed direction:
@@ -227,11 +254,13 @@ def directional_verdict(low: float, high: float, n_seeds: int, claimed: int = 1,
         contradicted    high < 0
         not supported   -margin < low <= 0 <= high < margin: the effect, if any, is smaller than the margin
         undecided       all else, bounds that are nan, and fewer than FEWEST_SEEDS seeds
-    A supported effect may still be smaller than the margin: the interval shows it. "Not supported" within a 95%
-    interval is an equivalence test (`Contrast.p_equivalent`) at 2.5%, stricter than the usual 5%.
+    n_seeds is None for an interval over folds, in each of which seed and patients are others: however few, their
+    scatter is that of all sources together, so that their number is in the interval already. A supported effect may
+    still be smaller than the margin: the interval shows it. "Not supported" within a 95% interval is an equivalence
+    test (`Contrast.p_equivalent`) at 2.5%, stricter than the usual 5%.
     """
     low, high = (low, high) if claimed > 0 else (-high, -low)
-    if n_seeds < FEWEST_SEEDS:
+    if n_seeds is not None and n_seeds < FEWEST_SEEDS:
         return "undecided"
     if low > 0:
         return "supported"
@@ -278,8 +307,8 @@ def spearman(
     """
     cluster = np.arange(len(x)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     kept = [cluster != left_out for left_out in np.unique(cluster)]
-    rho = _rank_correlation(x, y)
-    without = np.array([_rank_correlation(x[keep], y[keep]) for keep in kept])
+    rho = rank_correlation(x, y)
+    without = np.array([rank_correlation(x[keep], y[keep]) for keep in kept])
     low = high = p_value = float("nan")
     if np.all(np.abs([rho, *without]) < 1):
         z = float(np.arctanh(rho))
@@ -289,58 +318,7 @@ def spearman(
     return Correlation(rho, low, high, p_value, len(x), None if patients is None else len(kept))
 
 
-def _rank_correlation(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"]) -> float:
+def rank_correlation(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"]) -> float:
+    """Returns Spearman's rho, nan where a quantity is constant."""
     constant = len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0
     return float("nan") if constant else float(stats.spearmanr(x, y).statistic)
-
-
-def paired_differences(scores: pd.DataFrame, variant: str, metric: str) -> pd.DataFrame:
-    """Returns how a variant's runs differ from the baseline's runs of the same seeds.
-
-    Args:
-        scores: indexed by variant, seed and split, as `lib.experiments.mean_scores` gives them.
-        variant: the one compared with "baseline".
-        metric: a column of the scores.
-
-    Returns:
-        Variant minus baseline: one row per seed, columns "test", "train", and "gap" (train minus test).
-
-    Raises:
-        ValueError: the two do not have the same seeds.
-    """
-    by_split = scores[metric].unstack("split")[["test", "train"]]
-    by_split["gap"] = by_split["train"] - by_split["test"]
-    ours, baseline = by_split.loc[variant], by_split.loc["baseline"]
-    if not ours.index.equals(baseline.index):
-        raise ValueError(f"seeds: expected those of the baseline, {list(baseline.index)}, found {list(ours.index)}")
-    return ours - baseline
-
-
-def describe_differences(scores: pd.DataFrame, variant: str) -> pd.DataFrame:
-    """Returns mean, lowest and highest of `paired_differences` over the pairs, one row per metric and quantity."""
-    names = {"dsc": "DSC", "dice": "Dice"}
-    differences = pd.concat({names[metric]: paired_differences(scores, variant, metric) for metric in names}, axis=1)
-    table = differences.agg(["mean", "min", "max"]).T.map("{:+.3f}".format)
-    table.columns = pd.Index(["mean", "lowest", "highest"], name="variant minus baseline")
-    table["above the baseline"] = [f"{count} of {len(differences)} pairs" for count in (differences > 0).sum()]
-    table.index = pd.Index([", ".join(row) for row in table.index])
-    return table
-
-
-def caution(scores: pd.DataFrame, variant: str) -> str:
-    """Returns a sentence that sets a variant's difference in test DSC beside the scatter of the baseline's own runs."""
-    baseline = scores.loc["baseline"].xs("test", level="split")["dsc"]
-    if len(baseline) == 1:
-        return "A single run of each does not tell such differences from the chance of one initialisation."
-    difference = round(abs(paired_differences(scores, variant, "dsc")["test"].mean()), 3)
-    spread = round(float(np.ptp(baseline)), 3)
-    relation = "less than" if spread < difference else "more than" if spread > difference else "as far as"
-    return (
-        f"The baseline's own {len(baseline)} runs, which differ in nothing but their seed, lie {spread:.3f} apart in "
-        f"test DSC, {relation} the {difference:.3f} between the two. {len(baseline)} pairs of runs give no verdict."
-    )
-
-
-def direction(difference: float) -> str:
-    """Returns "up", "down", or "nowhere" for a difference that is zero as printed."""
-    return "nowhere" if abs(difference) < 0.0005 else "up" if difference > 0 else "down"

@@ -8,7 +8,7 @@ import pytest
 from conftest import write_dataset
 from PIL import Image
 
-from lib.data import ROOT, Dataset, Split, UserError, duplicates, load_dataset, shared_patients
+from lib.data import ROOT, Dataset, Fold, Split, UserError, duplicates, load_dataset, shared_patients
 from lib.stain import stain_range, unmix
 
 
@@ -74,7 +74,7 @@ BROKEN = {
     ),
     "mask of three values": (
         lambda d: pixels(d, "Train/label_05.png", np.tile(np.array([0, 100, 200, 0], np.uint8), (16, 4))),
-        r"label_05.png: expected a mask of two values, 0 and another, found 3: 0, 100, 200",
+        r"label_05.png: expected a mask of two values, 0 and another, found 3: 0, 100, 200; README.md shows",
     ),
     "mask of two values without 0": (
         lambda d: pixels(d, "Train/label_05.png", np.tile(np.array([1, 2], np.uint8), (16, 8))),
@@ -178,6 +178,18 @@ def test_patients_that_splits_share_are_listed(discs: Dataset):
         ("train", "testB"): [],
         ("test", "testB"): ["d"],
     }
+
+
+def test_grey_images_are_told_from_coloured_ones(discs: Dataset):
+    images = discs.train.images.copy()
+    images[1] = images[1, ..., :1]
+    split = replace(discs.train, images=images, patients=tuple(discs.train.names))
+    expected = [index != 1 for index in range(len(split))]
+    assert split.coloured.tolist() == expected
+    part = split.part(np.flatnonzero(split.coloured)[:2])
+    assert part.names == part.patients == (split.names[0], split.names[2])
+    np.testing.assert_array_equal(part.images, images[[0, 2]])
+    np.testing.assert_array_equal(part.masks, split.masks[[0, 2]])
 
 
 def test_foreground_is_told_per_image():
@@ -313,3 +325,53 @@ def test_a_cache_that_cannot_be_written_is_said_and_no_failure(cached: Path, tmp
 def test_missing_folder_is_refused():
     with pytest.raises(UserError, match=r"DATASET=/no/such: expected 'synthetic' or a folder .* found no such folder"):
         load_dataset("/no/such")
+
+
+def grouped(patients: str, test: str) -> Dataset:
+    """Images that differ, of patients named by letters."""
+    splits = [
+        Split(
+            tuple(f"image_{i}" for i in range(len(whom))),
+            np.stack([np.full((8, 8, 3), start + i, np.uint8) for i in range(len(whom))]),
+            np.zeros((len(whom), 8, 8), bool),
+            tuple(whom),
+        )
+        for whom, start in ((patients, 0), (test, 100))
+    ]
+    return Dataset("grouped", *splits)
+
+
+@pytest.mark.parametrize(("images", "total"), [("train", 12), ("all", 18)])
+def test_folds_hold_out_every_image_once_and_share_no_patient(images, total):
+    dataset = grouped("aaaabbcdefgg", "aabbhh")
+    folds = [Fold(images, index).of_dataset(dataset) for index in range(5)]
+    held_out = [value for fold in folds for value in fold.test.images[:, 0, 0, 0]]
+    assert len(held_out) == len(set(held_out)) == total
+    for fold in folds:
+        assert len(fold.train) + len(fold.test) == total
+        assert not set(fold.train.patients) & set(fold.test.patients)
+        for split in (fold.train, fold.test):  # names, images and patients stay together
+            for name, image, patient in zip(split.names, split.images, split.patients, strict=True):
+                which, _, stem = name.rpartition(" ")
+                source = dataset.splits[which or "train"]
+                index = source.names.index(stem)
+                assert image[0, 0, 0] == source.images[index, 0, 0, 0]
+                assert patient == source.patients[index]
+
+
+def test_folds_are_of_like_size_and_the_same_each_time():
+    dataset = grouped("aaaabbcdefgg", "aabbhh")
+    assert sorted(len(Fold("train", i).of_dataset(dataset).test) for i in range(5)) == [2, 2, 2, 2, 4]
+    assert Fold("all", 3).of_dataset(dataset).sha256 == Fold("all", 3).of_dataset(dataset).sha256
+
+
+def test_without_patients_each_image_is_one_of_its_own():
+    dataset = grouped("aaaaaaaaaa", "bbbbb")
+    unknown = Dataset("unknown", *(replace(split, patients=None) for split in (dataset.train, dataset.test)))
+    fold = Fold("train", 0).of_dataset(unknown)
+    assert (len(fold.train), len(fold.test), fold.test.patients) == (8, 2, None)
+
+
+def test_too_few_patients_for_folds_are_refused():
+    with pytest.raises(UserError, match="fold 3: expected that many patients, found 2 in grouped"):
+        Fold("train", 2).of_dataset(grouped("aab", "c"))

@@ -2,15 +2,22 @@ import pytest
 import torch
 
 from lib import engine, store
-from lib.data import Dataset
+from lib.data import Dataset, Fold
 from lib.engine import Planned, TrainingError
 from lib.evaluation import METRICS, evaluate
 from lib.experiments import (
+    EXPERIMENTS,
     VARIANTS,
+    Experiment,
     Variant,
+    evidence,
     extreme_images,
+    finished,
+    fold_scores,
     image_scores,
     mean_scores,
+    plan,
+    report_runs,
     stored_run,
     trained_runs,
     variant_config,
@@ -126,3 +133,46 @@ def test_a_run_that_vanished_from_the_store_is_not_left_out_in_silence(discs: Da
     monkeypatch.setattr("lib.experiments.finish_runs", lambda *_: None)
     with pytest.raises(TrainingError, match=r"seed=0.*gone from the store"):
         trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+
+
+def test_a_full_study_plans_the_runs_that_the_protocol_asks_for():
+    plans = {name: plan(experiment, seeds=20, epochs=60) for name, experiment in EXPERIMENTS.items()}
+    counts = {name: {v: len(of_v) for v, of_v in of_name.items()} for name, of_name in plans.items()}
+    assert counts["variants"] == {"baseline": 20, "noise": 20, "dropout": 20, "l2": 20}
+    assert counts["deeper"] == {"deeper": 20}
+    assert counts["l2"] == {"0": 5, "5e-06": 5, "5e-05": 5, "0.0005": 5, "0.005": 5}
+    assert counts["new patients"] == {"baseline": 10, "noise": 10, "dropout": 10, "l2": 10}
+    one, two = (plans["dropout layers"][name][0].config for name in ("one", "two"))
+    assert (one.network, one.dropout, one.epochs) == ("dropout_CNN_segment", 0.5, 120)
+    assert (two.network, two.dropout, two.epochs) == ("two_dropouts_CNN_segment", None, 120)
+    zeros = {plans[name]["0"][0] for name in ("noise_std", "dropout", "l2")}
+    assert len(zeros) == 1  # one baseline for the three searches: trained once
+
+
+def test_runs_of_folds_share_no_seed_but_those_of_two_variants_do():
+    experiment = Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2)
+    planned = plan(experiment, seeds=20, epochs=60)
+    assert [(p.config.seed, p.fold.index) for p in planned["noise"]] == [(i, i // 2) for i in range(10)]
+    assert [(p.config.seed, p.fold) for p in planned["l2"]] == [(p.config.seed, p.fold) for p in planned["noise"]]
+
+
+def test_runs_in_folds_are_trained_on_the_other_folds_and_scored_on_their_own(discs: Dataset):
+    experiment = Experiment({"baseline": VARIANTS["baseline"]}, (Fold("train", 0), Fold("train", 1)), seeds=1)
+    planned = plan(experiment, seeds=20, epochs=2)
+    runs = {"baseline": list(finished(discs, planned["baseline"], workers=1).values())}
+    for run in runs["baseline"]:
+        data = run.fold.of_dataset(discs)
+        training = train(run.config, data.train.images, data.train.masks)
+        assert all(torch.equal(run.weights[name], value) for name, value in training.network.state_dict().items())
+        images, masks = torch.from_numpy(data.test.images), torch.from_numpy(data.test.masks)
+        expected = evaluate(training.network, images, masks)["dice"].mean().item()
+        assert fold_scores(runs).loc[("baseline", run.fold.index, "test"), "dice"] == pytest.approx(expected)
+
+
+def test_evidence_of_a_quick_report_has_scores_after_equal_epochs_where_both_were_scored(discs: Dataset):
+    for epochs, common in ((1, None), (5, 5), (7, 5)):
+        found = evidence(report_runs(discs, seeds=1, epochs=epochs), discs)
+        assert found.at_epoch == common
+        assert (found.equal_epochs is None) == (common is None)
+        assert found.folds == {}
+        assert list(found.by_image.index.unique("variant")) == list(VARIANTS)

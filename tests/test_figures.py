@@ -16,10 +16,12 @@ from lib.figures import (
     OVERLAY,
     ReportFigure,
     figure_contact_sheet,
+    figure_effects,
     figure_learning,
     figure_prediction,
     figure_summary,
 )
+from lib.side_figures import figure_gradients, figure_patients, figure_searches, gradient_table
 
 
 def history(offset: float = 0.0, epochs: tuple[int, ...] = (5, 10)) -> History:
@@ -179,3 +181,56 @@ def test_names_from_files_are_escaped_in_html():
     figure = figure_learning(12, "Baseline", [history()], '<img src=x onerror="alert(1)">')
     assert "<img src=x" not in figure.to_html()
     assert "&lt;img src=x" in figure.to_html()
+
+
+FOLDS = pd.DataFrame(
+    [
+        {"variant": value, "fold": fold, "split": split, "dsc": 0.6 + 0.1 * (value == "0.5"), "dice": 0.5}
+        for value in ("0", "0.5")
+        for fold in range(3)
+        for split in ("train", "test")
+    ]
+).set_index(["variant", "fold", "split"])
+
+
+def test_searches_ring_the_studys_value_and_name_the_best():
+    figure = figure_searches(20, {"dropout": FOLDS}, {"dropout": 0.5}, "discs")
+    dsc = figure.axes[0]
+    (ring,) = [line for line in dsc.lines if line.get_markersize() == 11]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (1, pytest.approx(0.7))
+    assert [label.get_text() for label in dsc.get_xticklabels()] == ["0", "0.5"]
+    assert "probability of dropout 0.5" in figure.alt
+    assert "3 folds" in figure.caption
+    assert len(figure.data) == 2 * 3
+
+
+def test_gradients_are_means_over_runs_of_the_weights_by_layer():
+    runs = [[{"conv1.weight": a, "conv1.bias": 9.0, "tconv.weight": 4 * a}] * 3 for a in (1.0, 3.0)]
+    table = gradient_table({"shallower": runs}, epochs=2)
+    assert table.loc[("shallower", "conv1")].tolist() == [2, 2]
+    assert list(table.loc["shallower"].index) == ["conv1", "tconv"]
+    assert list(table.columns) == [1, 2]
+    figure = figure_gradients(19, table, 2, "discs")
+    assert "2 in conv1 of the shallower network; 8 in tconv of the shallower network" in figure.alt
+
+
+def test_patients_figure_sets_the_test_split_beside_new_patients():
+    seen = FOLDS.rename_axis(["variant", "seed", "split"]).rename({"0": "baseline"})
+    new = FOLDS.rename({"0": "baseline"}) - 0.1
+    figure = figure_patients(21, seen, new, {"baseline": "Baseline", "0.5": "Dropout"}, "discs")
+    assert "Baseline 0.600 and 0.500; Dropout 0.700 and 0.600" in figure.alt
+    assert len(figure.data) == 2 * 2 * 3
+
+
+def test_effects_show_every_run_and_leave_out_what_has_no_interval():
+    claim = {
+        "id": "C3a", "metric": "dsc", "measure": "test score", "n_seeds": 2, "effect": 0.2, "ci_low": 0.1,
+        "ci_high": 0.3, "seed_low": 0.15, "seed_high": 0.25, "verdict": "undecided", "by_run": [0.19, 0.21], "se": 0.1,
+    }  # fmt: skip
+    figure = figure_effects(18, [claim, {**claim, "metric": "dice"}, {"id": "C1", "metric": "dsc"}], "discs")
+    ticks = [line.get_xdata() for line in figure.axes[0].lines if line.get_marker() == "|"]
+    np.testing.assert_allclose(ticks, [[0.19, 0.21]])
+    assert "Beyond 0.05 the axes are logarithmic" in figure.caption
+    assert figure.data["runs"].tolist() == ["0.19 0.21"] * 2
+    near = {**claim, "effect": 0.02}
+    assert "logarithmic" not in figure_effects(18, [near], "discs").caption

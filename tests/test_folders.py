@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
-from lib.data import Dataset, UserError, load_dataset, read_folder
+from lib.data import ROOT, Dataset, UserError, load_dataset, read_folder
 from lib.folders import choose_test, read_table
 from lib.images import Problem, read_image, read_mask, resize_image, resize_mask
 
@@ -86,6 +86,12 @@ def noise(folder: Path, suffix: str) -> Path:
     return as_format(folder, suffix, np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
 
 
+def noise_as_mask(folder: Path) -> None:
+    """Saves as JPEG a mask of two values, which has more of them then."""
+    noisy = np.random.default_rng(0).integers(0, 2, (16, 16), np.uint8) * np.uint8(255)
+    save(replaced(folder / MASK_A).with_suffix(".jpg"), noisy)
+
+
 def remove(path: Path) -> None:
     for inner in sorted(path.rglob("*"), reverse=True):
         inner.rmdir() if inner.is_dir() else inner.unlink()
@@ -118,12 +124,13 @@ def twice(folder: Path) -> None:
     save(folder / "train/masks/é.png", MASK)
 
 
-READABLE, IMAGE = "a readable image", "train/images/a.png"
+READABLE, IMAGE, MASK_A = "a readable image", "train/images/a.png", "train/masks/a.png"
 BITS, ONE = "8 or 16 bits a channel, grey or RGB", "one picture"
 SUFFIX = "a picture, one of .png .jpg .jpeg .tif .tiff .bmp"
 HEAD = "name,split,patient\n"
 ROWS = HEAD + "a,train,1\nb,train,2\nc,test,3\nd,test,3\n"
 TABLE = "the columns name, split, patient, once each"
+TWO, JOIN = "a mask of two values, 0 and another", "; README.md shows how to join numbered objects"
 # What is done to a good folder; then every problem: file, what was expected, and a pattern of what was found.
 BROKEN = {
     "truncated PNG": (lambda d: cut(noise(d, ".png")), [(IMAGE, READABLE, ".*truncated.*")]),
@@ -219,15 +226,19 @@ BROKEN = {
     ),
     "mask of three values": (
         lambda d: save(d / "train/masks/a.png", np.tile(np.array([0, 100, 200, 0], np.uint8), (16, 4))),
-        [("train/masks/a.png", "a mask of two values, 0 and another", "3: 0, 100, 200")],
+        [("train/masks/a.png", TWO, f"3: 0, 100, 200{JOIN}")],
     ),
     "mask of five values": (
         lambda d: save(d / "train/masks/a.png", np.tile(np.arange(8, dtype=np.uint8), (16, 2))),
-        [("train/masks/a.png", "a mask of two values, 0 and another", "8: 0, 1, 2, 3, ...")],
+        [("train/masks/a.png", TWO, f"8: 0, 1, 2, 3, ...{JOIN}")],
     ),
     "mask without 0": (
         lambda d: save(d / "train/masks/a.png", np.tile(np.array([1, 2], np.uint8), (16, 8))),
-        [("train/masks/a.png", "a mask of two values, 0 and another", "2: 1, 2")],
+        [("train/masks/a.png", TWO, "2: 1, 2")],
+    ),
+    "mask as JPEG": (
+        noise_as_mask,
+        [("train/masks/a.jpg", TWO, r"\d+: 0, .*, \.\.\.; JPEG changes values, so save masks as PNG")],
     ),
     "mask in colour": (
         lambda d: save(d / "train/masks/a.png", COLOUR),
@@ -263,6 +274,39 @@ BROKEN = {
             ("train/images/z.png", "a mask z.* in masks", "none"),
             ("train/masks/a.png", "an image a.* in images", "none"),
         ],
+    ),
+    "masks called masks": (
+        lambda d: [path.rename(path.with_stem(f"{path.stem}_mask")) for path in (d / "train/masks").iterdir()],
+        [
+            ("train/masks/a_mask.png", "the name of its image, a", "another"),
+            ("train/masks/b_mask.png", "the name of its image, b", "another"),
+        ],
+    ),
+    "pictures called images and labels": (
+        lambda d: (
+            [path.rename(path.with_stem(path.parent.name[:-1] + path.stem)) for path in d.glob("train/*/b.png")]
+            + [
+                path.rename(path.with_name(f"{name} 07.png"))
+                for path, name in ((d / IMAGE, "IMG"), (d / MASK_A, "label"))
+            ]
+        ),
+        [
+            ("train/images/imageb.png", "a mask imageb.* in masks", "none"),
+            ("train/masks/label 07.png", "the name of its image, IMG 07", "another"),
+            ("train/masks/maskb.png", "an image maskb.* in images", "none"),
+        ],
+    ),
+    "two masks for one image, by their names": (
+        lambda d: (save(d / "train/masks/a_mask.png", MASK), (d / MASK_A).rename(d / "train/masks/a_label.png")),
+        [
+            (IMAGE, "a mask a.* in masks", "none"),
+            ("train/masks/a_label.png", "an image a_label.* in images", "none"),
+            ("train/masks/a_mask.png", "an image a_mask.* in images", "none"),
+        ],
+    ),
+    "a folder of masks for one image": (
+        lambda d: save(replaced(d / MASK_A).with_suffix("") / "1.png", MASK),
+        [(IMAGE, "a mask a.* in masks", "none"), ("train/masks/a", SUFFIX, "a folder")],
     ),
     "one image in two formats": (
         lambda d: save(d / "train/images/a.jpg", COLOUR),
@@ -302,19 +346,11 @@ BROKEN = {
     ),
     "no masks folder": (
         lambda d: remove(d / "train/masks"),
-        [
-            (IMAGE, "a mask a.* in masks", "none"),
-            ("train/images/b.png", "a mask b.* in masks", "none"),
-            ("train/masks", "a folder that can be read", "No such file or directory"),
-        ],
+        [("train/masks", "a folder that can be read", "No such file or directory")],
     ),
     "file called images": (
         lambda d: (remove(d / "test/images"), (d / "test/images").write_text("")),
-        [
-            ("test/images", "a folder that can be read", "Not a directory"),
-            ("test/masks/c.png", "an image c.* in images", "none"),
-            ("test/masks/d.png", "an image d.* in images", "none"),
-        ],
+        [("test/images", "a folder that can be read", "Not a directory")],
     ),
     "no test folder": (lambda d: remove(d / "test"), [("Test", "a folder of images and masks", "none")]),
     "no training folder": (lambda d: remove(d / "train"), [("Train", "a folder of images and masks", "none")]),
@@ -332,7 +368,24 @@ BROKEN = {
     ),
     "other folders": (
         lambda d: [(d / "train").rename(d / "learn"), (d / "test").rename(d / "try")],
-        [("", "folders Train and Test, or images and masks", "learn, try")],
+        [("", "folders Train and Test, or images and masks", "them inside of learn, try")],
+    ),
+    "a folder for each image": (
+        lambda d: (
+            [save(d / f"{n}/{kind}/{n}.png", MASK) for n in "123" for kind in ("images", "masks")]
+            + [remove(d / split) for split in ("train", "test")]
+        ),
+        [
+            (
+                "",
+                "folders Train and Test, or images and masks",
+                "them inside of 1, 2, 3; README.md shows how to join them",
+            )
+        ],
+    ),
+    "the folder around it": (
+        lambda d: [(d / "my").mkdir(), (d / "train").rename(d / "my/train"), (d / "test").rename(d / "my/test")],
+        [("", "folders Train and Test, or images and masks", "my")],
     ),
     "nothing": (
         lambda d: [remove(path) for path in d.iterdir()],
@@ -347,8 +400,18 @@ BROKEN = {
         [("", "foreground and background in the training masks", "only foreground")],
     ),
     "12 bits stored in 16": (
-        lambda d: all_of(d, np.full((16, 16), 4095, np.uint16)),
-        [("", "training images that use 0..255 (scale 12 bits stored in 16 up first)", "nothing above 15")],
+        lambda d: as_format(d, ".tif", np.full((16, 16), 4095, np.uint16)),
+        [
+            (
+                "train/images/a.tif",
+                "an image that uses its 16 bits (README.md shows how to scale up fewer)",
+                "nothing above 4095 of 65535",
+            )
+        ],
+    ),
+    "4 bits stored in 8": (
+        lambda d: all_of(d, np.full((16, 16), 15, np.uint8)),
+        [("", "training images that use 0..255", "nothing above 15")],
     ),
     "table without patients": (lambda d: rows(d, "name,split\na,train\n"), [("images.csv", TABLE, "name, split")]),
     "empty table": (lambda d: rows(d, ""), [("images.csv", TABLE, "none")]),
@@ -384,6 +447,10 @@ BROKEN = {
     "row of no image": (
         lambda d: rows(d, ROWS + "e,test,4\n"),
         [("images.csv", "rows for images of this folder", "one for e in test")],
+    ),
+    "row of an image without mask": (
+        lambda d: (rows(d, ROWS.replace("b,train,2\n", "")), (d / MASK_A).unlink()),
+        [("images.csv", "a row for b in train", "none"), (IMAGE, "a mask a.* in masks", "none")],
     ),
     "table of the other layout": (
         lambda d: rows(d, "name,group\na,1\n", "groups.csv"),
@@ -488,12 +555,43 @@ def test_pictures_become_rgb(suffix, array, expected, tmp_path: Path):
     ],
 )
 def test_tiff_that_only_tifffile_knows_is_read(options, tmp_path: Path):
-    path, array = tmp_path / "a.tif", np.tile(np.array([0x1FF, 0x200, 0x3FF, 0], np.uint16), (16, 16, 1))
+    path, array = tmp_path / "a.tif", np.tile(np.array([0x1FFF, 0x2000, 0x3FFF, 0], np.uint16), (16, 16, 1))
     array = array[..., :3] if options["planarconfig"] == "contig" else np.moveaxis(array, 2, 0)
     tifffile.imwrite(path, array, **options)
     with pytest.raises((UnidentifiedImageError, ValueError)), Image.open(path) as image:
         image.load()
-    np.testing.assert_array_equal(read_image(path, path), np.tile(np.uint8([1, 2, 3]), (16, 16, 1)))
+    np.testing.assert_array_equal(read_image(path, path), np.tile(np.uint8([0x1F, 0x20, 0x3F]), (16, 16, 1)))
+
+
+def test_what_systems_leave_in_folders_is_no_picture(own: Path):
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "images/Thumbs.db", "masks/.a.png"):
+        (own / "train" / name).write_bytes(b"\0")
+    assert found_in(own) == []
+
+
+def test_the_lines_in_the_readme_join_masks_of_objects_and_scale_12_bits_up(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (lines,) = re.findall(r"```python\n(from pathlib.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    objects = np.zeros((16, 16), np.uint8)
+    objects[2:6, 2:6], objects[8:12, 8:12] = 1, 2
+    for index in range(4):
+        save(tmp_path / f"downloaded/{index}/images/{index}.png", np.full((16, 16), 1000 + index, np.uint16))
+        for number in (1, 2):
+            save(tmp_path / f"downloaded/{index}/masks/{number}.png", (objects == number) * np.uint8(255))
+    save(tmp_path / "my_images/images/n.png", COLOUR)
+    save(tmp_path / "numbered/n.tif", objects.astype(np.uint16))
+    exec(lines, {})  # the project's own
+    dataset = load_dataset(str(tmp_path / "my_images"), size=32)
+    by_name = {name: split.pair(name) for split in dataset.splits.values() for name in split.names}
+    assert sorted(by_name) == ["0", "1", "2", "3", "n"]
+    for name, (image, mask) in by_name.items():
+        assert image[0, 0].tolist() == ([90] * 3 if name == "n" else [62] * 3)  # 1000 of 4095
+        np.testing.assert_array_equal(mask, np.kron(objects > 0, np.ones((2, 2), bool)))
+
+
+def test_black_images_of_16_bits_are_read(own: Path):
+    save(own / IMAGE, np.zeros((16, 16), np.uint16))
+    assert load_dataset(str(own)).train.images[0].max() == 0
 
 
 def test_of_a_palette_images_take_colours_and_masks_indices(tmp_path: Path):

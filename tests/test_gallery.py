@@ -15,7 +15,7 @@ from lib.training import TrainingConfig, build_network
 
 def untrained() -> Run:
     config = TrainingConfig(seed=0, epochs=1)
-    return Run(config, [1.0], {1: build_network(config).state_dict()}, {})
+    return Run(config, None, [1.0], [], {1: build_network(config).state_dict()}, {})
 
 
 def scores_of(split: Split) -> pd.DataFrame:

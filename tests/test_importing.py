@@ -492,9 +492,9 @@ def test_check_of_a_good_folder_says_what_is_in_it(few: Path, tmp_path: Path, ca
     assert [" ".join(line) for line in lines[4:]] == [
         "original sizes: 60x40",
         "equal images: train/image_01, testB/image_01",
-        "patients in both train and test: 1, 2",
-        "patients in both train and testB: 1",
-        "patients in both test and testB: 1",
+        "patients or groups in both train and test: 1, 2",
+        "patients or groups in both train and testB: 1",
+        "patients or groups in both test and testB: 1",
     ]
 
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from lib import dropout_CNN_segment, shallower_CNN_segment
+from lib.models import deeper_CNN_segment, two_dropouts_CNN_segment
 
-NETWORKS = [shallower_CNN_segment, dropout_CNN_segment]
+NETWORKS = [shallower_CNN_segment, dropout_CNN_segment, two_dropouts_CNN_segment]
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -20,10 +21,10 @@ def test_network_has_the_studys_layers_and_parameters(network):
     assert sum(parameter.numel() for parameter in network().parameters()) == 8499
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [*NETWORKS, deeper_CNN_segment])
 def test_network_maps_images_to_one_probability_per_pixel(network):
-    probabilities = network()(torch.rand(2, 3, 12, 20))
-    assert probabilities.shape == (2, 12, 20)
+    probabilities = network()(torch.rand(2, 3, 18, 22))  # no multiples of 16
+    assert probabilities.shape == (2, 18, 22)
     assert 0 <= probabilities.min() <= probabilities.max() <= 1
 
 
@@ -42,3 +43,19 @@ def test_dropout_zeroes_half_of_the_values_before_the_second_convolution_in_trai
         network.eval()(torch.rand(1, 3, 64, 64))
     assert (seen[0] == 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
     assert (seen[1] == 0).sum() == 0
+
+
+def test_second_dropout_layer_is_behind_the_second_convolution_and_both_zero_a_fifth():
+    network, seen = two_dropouts_CNN_segment(), []
+    for layer in (network.conv2, network.pool):
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        network.conv1.bias.fill_(10)
+        network.train()(torch.rand(1, 3, 64, 64))
+    assert [round((values == 0).double().mean().item(), 1) for values in seen] == [0.2, 0.2]
+
+
+def test_deeper_network_is_as_its_docstring_says():
+    network = deeper_CNN_segment()
+    assert f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters" in network.__doc__
+    assert sum("conv" in name for name, _ in network.named_children()) == 8

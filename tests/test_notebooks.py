@@ -10,10 +10,11 @@ import nbformat
 import pytest
 
 from lib.data import ROOT
-from lib.notebooks import NOTEBOOKS, check_injection, notebook_parameters
+from lib.notebooks import NOTEBOOKS, STUDY_NOTEBOOKS, check_injection, notebook_parameters
 from lib.report import Parameters
 
-READ = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
+ALL = NOTEBOOKS + STUDY_NOTEBOOKS
+READ = {path.stem: nbformat.read(path, as_version=4) for path in ALL}
 IGNORED = "nbval-ignore-output"
 
 
@@ -22,7 +23,7 @@ def code_cells(notebook):
 
 
 def test_every_notebook_of_the_folder_is_in_the_report():
-    assert sorted(ROOT.glob("notebooks/*.ipynb")) == sorted(NOTEBOOKS)
+    assert sorted(ROOT.glob("notebooks/*.ipynb")) == sorted(ALL)
 
 
 @pytest.mark.parametrize("stem", READ)
@@ -66,7 +67,7 @@ def test_notebooks_define_nothing_and_keep_their_cells_short(stem):
         assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(ast.parse(source)))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_parameters_are_those_that_make_report_gives(path):
     defaults = notebook_parameters(path)
     values = Parameters().of_notebooks()

@@ -21,8 +21,16 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from lib import notebooks, report
 from lib.data import ROOT, Dataset, UserError
-from lib.experiments import VARIANTS
-from lib.notebooks import FIGURES, NOTEBOOKS, NotebookError, check_injection, execute_notebook, incomplete_cell
+from lib.experiments import EXPERIMENTS, VARIANTS
+from lib.notebooks import (
+    FIGURES,
+    NOTEBOOKS,
+    STUDY_FIGURES,
+    NotebookError,
+    check_injection,
+    execute_notebook,
+    incomplete_cell,
+)
 from lib.report import Parameters, main, parse_parameters, publish, recover, report_name
 
 
@@ -189,7 +197,7 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
 
     results = json.loads(first["results.json"])
     assert set(results) == {
-        "schema_version", "provenance", "parameters", "dataset", "variants", "images", "claims", "side",
+        "schema_version", "provenance", "parameters", "dataset", "variants", "images", "claims", "reference", "side",
     }  # fmt: skip
     assert results["dataset"]["n_train"] == 10
     assert results["dataset"]["foreground_fraction"]["test"] == pytest.approx(discs.test.masks.mean())
@@ -378,3 +386,24 @@ def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset,
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert tree(target) == {"results.json": b"{}"}
     assert set(left_behind(name, tmp_path / "runs")) <= {"checkpoint.pt"}
+
+
+@pytest.mark.slow
+def test_a_full_study_is_a_report_of_its_own_with_side_experiments_and_no_claim_left_out(folder: Path, reports: Path):
+    assert main([f"DATASET={folder}", "STUDY=yes", *QUICK]) == 0
+    study = reports / "discs-study"
+    made = tree(study)
+    assert {f"figures/figure-{n}.svg" for n in (*FIGURES, *STUDY_FIGURES)} <= made.keys()
+    results = json.loads(made["results.json"])
+    assert results["parameters"]["study"]
+    assert results["provenance"]["command"].startswith("make study DATASET=")
+    assert set(results["side"]) == set(EXPERIMENTS) - {"variants"}
+    assert [run["fold"] for run in results["side"]["l2"]["5e-05"]["runs"]] == [0, 1, 2, 3, 4]
+    assert {c["id"] for c in results["claims"] if c["verdict"] == "not run"} == {"C4c"}  # one epoch is not scored twice
+    assert "4 What the study mentions in passing" in made["report.html"].decode()
+
+
+def test_a_full_study_takes_twenty_seeds_unless_told_otherwise():
+    assert parse_parameters(["STUDY=yes"]).seeds == 20
+    assert parse_parameters(["STUDY=yes", "SEEDS=6"]).seeds == 6
+    assert parse_parameters([]).seeds == 3

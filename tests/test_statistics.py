@@ -7,68 +7,16 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from lib.statistics import (
     Contrast,
-    caution,
     contrast,
     crossed_errors,
-    describe_differences,
-    direction,
     directional_verdict,
+    effect_by_seed,
+    fold_contrast,
     holm,
     image_differences,
     noninferiority_verdict,
-    paired_differences,
     spearman,
 )
-
-
-def scores(**variants: list[tuple[float, float]]) -> pd.DataFrame:
-    """Train and test DSC of each variant's runs; Dice is DSC less a tenth."""
-    rows = {
-        (variant, seed, split): {"dsc": value, "dice": value - 0.1}
-        for variant, runs in variants.items()
-        for seed, run in enumerate(runs)
-        for split, value in zip(("train", "test"), run, strict=True)
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["variant", "seed", "split"])
-
-
-THREE = scores(
-    baseline=[(0.70, 0.60), (0.72, 0.66), (0.71, 0.63)],
-    noise=[(0.71, 0.62), (0.70, 0.65), (0.71, 0.66)],
-)
-
-
-def test_differences_pair_runs_of_one_seed():
-    differences = paired_differences(THREE, "noise", "dsc")
-    assert differences["test"].tolist() == pytest.approx([0.02, -0.01, 0.03])
-    assert differences["train"].tolist() == pytest.approx([0.01, -0.02, 0.0])
-    assert differences["gap"].tolist() == pytest.approx([-0.01, -0.01, -0.03])
-
-
-def test_differences_of_other_seeds_are_refused():
-    unpaired = scores(baseline=[(0.7, 0.6), (0.7, 0.6)], noise=[(0.7, 0.6)])
-    with pytest.raises(ValueError, match=r"seeds: expected those of the baseline, \[0, 1\], found \[0\]"):
-        paired_differences(unpaired, "noise", "dsc")
-
-
-def test_table_gives_mean_extremes_and_count():
-    table = describe_differences(THREE, "noise")
-    assert table.loc["DSC, test"].tolist() == ["+0.013", "-0.010", "+0.030", "2 of 3 pairs"]
-    assert table.index.tolist() == ["DSC, test", "DSC, train", "DSC, gap", "Dice, test", "Dice, train", "Dice, gap"]
-
-
-def test_caution_follows_the_numbers():
-    assert "lie 0.060 apart in test DSC, more than the 0.013 between the two" in caution(THREE, "noise")
-    steady = scores(baseline=[(0.7, 0.600), (0.7, 0.601)], noise=[(0.7, 0.65), (0.7, 0.65)])
-    assert "lie 0.001 apart in test DSC, less than the 0.050 between the two" in caution(steady, "noise")
-    collapsed = scores(baseline=[(0.5, 0.5), (0.5, 0.5)], noise=[(0.5, 0.5), (0.5, 0.5)])
-    assert "lie 0.000 apart in test DSC, as far as the 0.000 between the two" in caution(collapsed, "noise")
-    assert "single run" in caution(scores(baseline=[(0.7, 0.6)], noise=[(0.7, 0.65)]), "noise")
-
-
-def test_direction_of_a_difference_that_prints_as_zero_is_nowhere():
-    assert [direction(difference) for difference in (0.01, -0.01, 0.0, 0.0004)] == ["up", "down", "nowhere", "nowhere"]
-
 
 # Claims: intervals and verdicts. A study is an array (seed, image) of differences; patients are letters.
 
@@ -351,9 +299,36 @@ def test_image_differences_agree_with_the_differences_of_means():
     by_image = image_scores("noise", "baseline", seeds=3)
     differences = image_differences(by_image, "noise", "dsc")
     assert differences.shape == (3, 6)
-    expected = paired_differences(by_image.groupby(["variant", "seed", "split"]).mean(), "noise", "dsc").mean()
+    means = by_image.groupby(["variant", "seed", "split"])["dsc"].mean().unstack("split")
+    means["gap"] = means["train"] - means["test"]
+    expected = means.loc["noise"] - means.loc["baseline"]
     for quantity in ("test", "train", "gap"):
-        assert contrast(differences, quantity).effect == pytest.approx(expected[quantity])
+        assert effect_by_seed(differences, quantity) == pytest.approx(expected[quantity].tolist())
+        assert contrast(differences, quantity).effect == pytest.approx(expected[quantity].mean())
+
+
+def test_fold_contrast_by_hand():
+    """Of -1, 0, 1, 2, 3 the mean is 1 and the variance 2.5; 1/5 + 1/4 = 0.45; t(4) at 97.5% is 2.776445."""
+    found = fold_contrast([-1.0, 0.0, 1.0, 2.0, 3.0])
+    half_width = 2.776445 * np.sqrt(2.5 * 0.45)
+    assert (found.effect, found.ci_low, found.ci_high) == pytest.approx((1, 1 - half_width, 1 + half_width), abs=1e-5)
+    assert found.n_seeds == 5
+
+
+def test_fold_contrast_is_wider_than_a_t_test_of_independent_folds_by_its_correction():
+    values = np.random.default_rng(3).normal(0.1, 1, 5)
+    plain = stats.ttest_1samp(values, 0).confidence_interval()
+    found = fold_contrast(list(values))
+    assert found.ci_high - found.ci_low == pytest.approx((plain.high - plain.low) * 1.5)  # sqrt(0.45 / 0.2)
+
+
+def test_one_fold_tells_no_interval():
+    assert np.isnan(fold_contrast([0.1]).ci_low)
+
+
+def test_folds_decide_whatever_their_number():
+    assert directional_verdict(0.01, 0.02, None) == "supported"
+    assert directional_verdict(float("nan"), float("nan"), None) == "undecided"
 
 
 def test_a_third_variant_with_other_seeds_changes_nothing():
