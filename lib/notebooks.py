@@ -94,9 +94,8 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
     """
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are told once, below
     asked = nbformat.read(source, as_version=4)
-    asked.cells = [
-        cell for cell in asked.cells if "explore" not in cell.metadata.get("tags", [])
-    ]  # for JupyterLab only
+    # Widgets are for JupyterLab, and no part of a report.
+    asked.cells = [cell for cell in asked.cells if "explore" not in cell.metadata.get("tags", [])]
     cause: Exception | None = None
     # Sockets in a folder of their own: on TCP other users of the machine could read along, and ipykernel warns of it.
     with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
