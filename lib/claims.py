@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, UInt8
-from scipy import ndimage
+from scipy import ndimage, stats
 from skimage.color import rgb2lab
 
 from lib.data import Dataset
@@ -128,7 +128,9 @@ def judge(evidence: Evidence, dataset: Dataset) -> list[Numbers]:
         of runs or fold) and `also`, other effects that belong to the claim. Numbers that are not known are None. Where
         no run has anything to say, the verdict is "not run", and `missing` says what it takes.
     """
-    special = {"C1": _judge_depth, "C2": _judge_borders, "C4b": _judge_layers, "C4c": _judge_epochs}
+    special = {
+        "C1": _judge_depth, "C2": _judge_borders, "C4b": _judge_layers, "C4c": _judge_epochs, "C5c": _judge_coefficient
+    }  # fmt: skip
     judged = []
     for metric in METRICS:
         found = contrasts(evidence.by_image, dataset, metric)
@@ -138,9 +140,7 @@ def judge(evidence: Evidence, dataset: Dataset) -> list[Numbers]:
                 "metric": metric, "primary": (claim.variant, claim.quantity) in PRIMARY,
                 "verdict": "not run", "missing": None, "also": [],
             }  # fmt: skip
-            if claim.id == "C5c":
-                told |= _judge_coefficient(evidence, dataset, metric)
-            elif claim.id in special:
+            if claim.id in special:
                 told |= special[claim.id](evidence, dataset, metric)
             elif (claim.variant, claim.quantity) in found:
                 told |= _judge_contrast(claim, evidence, dataset, metric, found)
@@ -160,6 +160,11 @@ def _known(value: Any) -> Any:
 
 
 _STUDY = {"missing": "`make study`"}
+
+
+def new_ones(dataset: Dataset) -> str:
+    """Returns what folds hold out: new patients, or new images where patients are not known."""
+    return "new images" if patients_of(dataset) is None else "new patients"
 
 
 def _numbers(of: Contrast, by_run: Sequence[float] = ()) -> Numbers:
@@ -192,26 +197,37 @@ def _judge_contrast(
     told = _numbers(of, effect_by_seed(differences, claim.quantity))
     bounds = (of.ci_low, of.ci_high, of.n_seeds)
     verdict = directional_verdict(*bounds, claim.claimed) if claim.claimed else noninferiority_verdict(*bounds)
+    if not claim.claimed:
+        told["p_value"] = of.p_above(-MARGIN)
     also = []
+    if claim.quantity == "gap":
+        means = evidence.by_image[metric].groupby(["variant", "split"]).mean().unstack("split")
+        gaps = means["train"] - means["test"]
+        if verdict == "supported" and abs(gaps[claim.variant]) > abs(gaps["baseline"]):
+            verdict = "undecided"  # it fell below 0, and lies further from it than before
     if claim.id == "C4a" and evidence.equal_epochs is not None:
         equal = image_differences(evidence.equal_epochs, claim.variant, metric)
         measure = f"after {evidence.at_epoch} epochs each"
         also.append(_brief(measure, contrast(equal, claim.quantity, patients_of(dataset))))
     if claim.id == "C5b":
-        test = found[claim.variant, "test"]
-        also.append(_brief("test score", test))
+        test, gap = found[claim.variant, "test"], found[claim.variant, "gap"]
+        also += [_brief("test score", test), _brief("gap", gap)]
         if test.ci_low > 0 and of.n_seeds >= FEWEST_SEEDS:
             verdict = "contradicted"  # the test did improve
+        elif verdict == "supported" and not (gap.ci_high < 0 and test.ci_high < MARGIN):
+            closed = directional_verdict(gap.ci_low, gap.ci_high, of.n_seeds, -1)
+            verdict = "undecided" if closed in ("supported", "undecided") else "not supported"  # nothing was closed
     if "new patients" in evidence.folds:
         by_fold = _by_fold(evidence.folds["new patients"], claim.variant, "baseline", metric, claim.quantity)
-        also.append(_brief("on new patients", fold_contrast(by_fold)))
+        also.append(_brief(f"on {new_ones(dataset)}", fold_contrast(by_fold)))
     return told | {"verdict": verdict, "also": also}
 
 
 def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
-    """Supported if the shallower network scores higher, and is above the better answer without a look at any image.
+    """Compares both networks also with the better answer that looks at no image, which is what "not trained" means.
 
-    Contradicted also if the deeper one is above that answer, since then it could be trained.
+    Supported only if the deeper network is not above that answer by the margin and the shallower one is; contradicted
+    also if the deeper one is above it by the margin, since then it could be trained.
     """
     if "deeper" not in evidence.by_image.index.unique("variant"):
         return _STUDY
@@ -221,23 +237,26 @@ def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
     train = evidence.by_image[metric].xs("train", level="split").groupby(["variant", "seed"]).mean() - floor
     above = {name: _over_seeds(train.loc[name].to_numpy()) for name in ("baseline", "deeper")}
     verdict = directional_verdict(of.ci_low, of.ci_high, of.n_seeds)
-    if of.n_seeds >= FEWEST_SEEDS and above["deeper"].ci_low > 0:
-        verdict = "contradicted"
-    elif verdict == "supported" and not above["baseline"].ci_low > 0:
+    if verdict == "supported" and not (above["deeper"]["ci_high"] < MARGIN < above["baseline"]["ci_low"]):
         verdict = "undecided"
+    if of.n_seeds >= FEWEST_SEEDS and above["deeper"]["ci_low"] > MARGIN:
+        verdict = "contradicted"
     names = {"baseline": "shallower network", "deeper": "reconstructed deeper network"}
-    also = [_brief(f"{label} minus the better trivial answer", above[name]) for name, label in names.items()]
+    also = [{"measure": f"{label} minus the better trivial answer", **above[name]} for name, label in names.items()]
     return _numbers(of, effect_by_seed(differences, "train")) | {"verdict": verdict, "also": also}
 
 
-def _over_seeds(values: np.ndarray) -> Contrast:
+def _over_seeds(values: np.ndarray) -> Numbers:
     """Returns the mean of independent runs with its t interval, these images fixed."""
-    images = pd.MultiIndex.from_product([["train"], ["all"]], names=["split", "image"])
-    of = contrast(pd.DataFrame(values[:, None], columns=images), "train")
-    return replace(of, ci_low=of.seed_low, ci_high=of.seed_high)
+    low, high = float("nan"), float("nan")
+    if len(values) > 1:
+        low, high = stats.t.interval(LEVEL, len(values) - 1, values.mean(), max(stats.sem(values), 1e-12))
+    return {"effect": float(values.mean()), "ci_low": float(low), "ci_high": float(high)}
 
 
 def _judge_borders(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+    if dataset.stain != "rgb":
+        return {"missing": "the colours, STAIN=rgb"}
     split = dataset.test
     contrast_of = np.array([border_contrast(*split.pair(name)) for name in split.names])
     by_run = evidence.by_image[metric].loc["baseline"].xs("test", level="split").unstack("seed").loc[list(split.names)]
@@ -296,9 +315,8 @@ def _judge_coefficient(evidence: Evidence, dataset: Dataset, metric: str) -> Num
         verdict = "undecided"
     if any(of_other.ci_high < 0 for of_other in widened.values()):
         verdict = "contradicted"
-    also = [_brief(f"minus {other}", widened[other]) for other in others if other != best]
-    told = _in_folds(of, by_fold[best], dataset) | {"verdict": verdict, "also": also}
-    return told | {"measure": f"validation score, 5e-5 minus {best}, the best other"}
+    also = [_brief(f"5e-5 minus {other}", widened[other]) for other in others]
+    return _in_folds(of, by_fold[best], dataset) | {"verdict": verdict, "also": also}
 
 
 def with_interval(numbers: Mapping[str, Any]) -> str:
@@ -317,7 +335,7 @@ def verdict_table(
     Args:
         judged: as `judge` returns it.
         section: "2.1", or "2.2 a"; empty for all.
-        reference: as `lib.reference.verdicts_of` returns it; its verdicts make one more column.
+        reference: as `lib.reference.reference_for` returns it; its verdicts make one more column.
     """
     rows: dict[str, dict[str, str]] = {}
     for claim in judged:
@@ -343,14 +361,16 @@ def explain(claim: Numbers, other: Numbers) -> str:
     pair = (claim, other)
     told.append(_in_both(claim["measure"], *pair))
     if claim["ci_low"] is None:
-        return " ".join([*told, "Too few runs or patients for an interval."])
+        return " ".join([*told, "There is no interval: too few runs or patients, or scores that do not differ."])
     whom = f"{claim['n_patients']} patients" if claim["n_patients"] else "images taken as independent of each other"
     if claim.get("n_folds"):
         told.append(f"The interval is over {claim['n_folds']} folds, which divide {whom}.")
+    elif claim["id"] == "C2":
+        told.append(f"The interval is over {whom}, with the score's mean over {claim['n_seeds']} runs as it is.")
     else:
         told.append(f"The interval is over {claim['n_seeds']} runs and {whom}.")
     if claim["primary"]:
-        told.append("It is widened for six contrasts.")
+        told.append("It is adjusted for six contrasts by Holm's procedure.")
     if not claim.get("n_folds") and claim["n_seeds"] < FEWEST_SEEDS:
         told.append(f"Fewer than {FEWEST_SEEDS} runs decide nothing.")
     if any(c["verdict"] == "supported" and abs(c["effect"]) < MARGIN for c in pair) and claim["id"] != "C3c":
@@ -382,11 +402,12 @@ def effects_table(evidence: Evidence, dataset: Dataset, variant: str) -> pd.Data
     return pd.DataFrame(rows).T
 
 
-def effects_in_folds(scores: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+def effects_in_folds(scores: pd.DataFrame, labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
     """Returns how variants differ from the baseline on what was held out in the folds, and in the gap, with intervals.
 
     Args:
         scores: as `lib.experiments.fold_scores` gives them. labels: of the variants, in their order.
+        dataset: tells whether its patients are known.
     """
     rows = {
         label: {
@@ -394,7 +415,7 @@ def effects_in_folds(scores: pd.DataFrame, labels: Mapping[str, str]) -> pd.Data
                 _known(_numbers(fold_contrast(_by_fold(scores, variant, "baseline", metric, quantity))))
             )
             for metric, name in METRICS.items()
-            for quantity, told in (("test", "new patients"), ("gap", "gap"))
+            for quantity, told in (("test", new_ones(dataset)), ("gap", "gap"))
         }
         for variant, label in labels.items()
         if variant != "baseline"

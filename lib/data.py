@@ -86,12 +86,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split of images of one size, a second test split where there is one, and their name."""
+    """A training and a test split of images of one size, a second test split where there is one, and their name.
+
+    Their channels are colours where `stain` is "rgb", or stains.
+    """
 
     name: str
     train: Split
     test: Split
     test_b: Split | None = None
+    stain: str = "rgb"
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -120,6 +124,11 @@ class Dataset:
         return pd.DataFrame(rows).T
 
     @cached_property
+    def fold_hashes(self) -> dict["Fold", str]:
+        """Hashes of the folds that were asked for so far: dividing and hashing takes a tenth of a second each."""
+        return {}
+
+    @cached_property
     def sha256(self) -> str:
         """Hash of names, images and masks: two datasets with one hash train the same networks."""
         digest = hashlib.sha256()
@@ -143,25 +152,36 @@ class Fold:
     index: int
     of: int = 5
 
-    def of_dataset(self, dataset: Dataset) -> Dataset:
-        """Returns the dataset that trains on all other folds and is tested on this one.
-
-        Where patients are not known, each image counts as one of its own. In folds of all splits an image is called
-        by its split and name, since two splits may share names.
-        """
+    def _joined(self, dataset: Dataset) -> tuple[Split, np.ndarray]:
+        """Returns the images that take part, and the number of each one's patient, or its own where none is known."""
         splits = list(dataset.splits.items())[: 1 if self.images == "train" else None]
         parts = [split for _, split in splits]
         names = [name if self.images == "train" else f"{which} {name}" for which, of in splits for name in of.names]
         known = all(split.patients is not None for split in parts)
         patients = tuple(who for split in parts for who in split.patients or ()) if known else None
         images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
-        joined = Split(tuple(names), images, masks, patients)
         groups = np.unique(patients or names, return_inverse=True)[1]
-        of = min(self.of, int(groups.max()) + 1)
-        if self.index >= of or of == 1:
-            raise UserError(f"fold {self.index + 1}: expected that many patients, found {of} in {dataset.name}")
-        train, test = list(GroupKFold(of).split(names, groups=groups))[self.index]
-        return Dataset(dataset.name, joined.part(train), joined.part(test))
+        return Split(tuple(names), images, masks, patients), groups
+
+    def count(self, dataset: Dataset) -> int:
+        """Returns how many folds there are: fewer than `of` where there are fewer patients, none where there is one."""
+        groups = int(self._joined(dataset)[1].max()) + 1
+        return min(self.of, groups) if groups > 1 else 0
+
+    def of_dataset(self, dataset: Dataset) -> Dataset:
+        """Returns the dataset that trains on all other folds and is tested on this one.
+
+        Where patients are not known, each image counts as one of its own. In folds of all splits an image is called
+        by its split and name, since two splits may share names.
+
+        Raises:
+            UserError: there are fewer folds.
+        """
+        joined, groups = self._joined(dataset)
+        if self.index >= (count := self.count(dataset)):
+            raise UserError(f"fold {self.index + 1}: expected that many patients, found {count} in {dataset.name}")
+        train, test = list(GroupKFold(count).split(joined.names, groups=groups))[self.index]
+        return Dataset(dataset.name, joined.part(train), joined.part(test), stain=dataset.stain)
 
 
 def duplicates(dataset: Dataset) -> list[list[tuple[str, str]]]:
@@ -226,7 +246,7 @@ def load_dataset(source: str, *, size: int | None = None, stain: str = "rgb", te
         if stain == "unmixed":
             limits = stain_range(train.images)
             train, test = (replace(split, images=unmix(split.images, limits)) for split in (train, test))
-        return Dataset(SYNTHETIC, train, test)
+        return Dataset(SYNTHETIC, train, test, stain=stain)
     folder = ROOT / Path(source).expanduser()
     if not folder.is_dir():
         raise UserError(f"DATASET={source}: expected 'synthetic' or a folder with Train and Test, found no such folder")
@@ -274,18 +294,23 @@ def read_folder(
             limits = stain_range(images[:n_train])
             for index in range(len(images)):  # in place: a second array of all images would be the largest thing here
                 images[index : index + 1] = unmix(images[index : index + 1], limits)
-        dataset = _assemble(folder, pairs, images, masks, sizes)
+        dataset = _assemble(folder, pairs, images, masks, sizes, stain)
         if key:
             cache.write(key, images, masks, {"sizes": sizes, "sha256": dataset.sha256})
         return dataset, []
     images, masks, extra = stored
-    dataset = _assemble(folder, pairs, images, masks, [(height, width) for height, width in extra["sizes"]])
+    dataset = _assemble(folder, pairs, images, masks, [(height, width) for height, width in extra["sizes"]], stain)
     dataset.__dict__["sha256"] = extra["sha256"]  # where cached_property looks first: hashing takes seconds
     return dataset, []
 
 
 def _assemble(
-    folder: Path, pairs: Sequence[Pair], images: np.ndarray, masks: np.ndarray, sizes: Sequence[tuple[int, int]]
+    folder: Path,
+    pairs: Sequence[Pair],
+    images: np.ndarray,
+    masks: np.ndarray,
+    sizes: Sequence[tuple[int, int]],
+    stain: str,
 ) -> Dataset:
     splits, start = {}, 0
     for which in ("train", "test", "testB"):  # in which order the pairs come
@@ -298,7 +323,8 @@ def _assemble(
             patients=None if any(pair.group is None for pair in ours) else tuple(str(pair.group) for pair in ours),
             original_sizes=tuple(p.original or s for p, s in zip(ours, sizes[part], strict=True)),
         )
-    return Dataset(folder.resolve().name, splits["train"], splits["test"], splits["testB"] if splits["testB"] else None)
+    test_b = splits["testB"] if splits["testB"] else None
+    return Dataset(folder.resolve().name, splits["train"], splits["test"], test_b, stain)
 
 
 def _read_pairs(

@@ -56,7 +56,7 @@ class Planned(NamedTuple):
 
     def folder(self, dataset: Dataset) -> Path:
         """Returns the run's folder in the store."""
-        return store.folder_of(self.config, self.data(dataset))
+        return store.folder_of(self.config, dataset, self.fold)
 
 
 class TrainingError(FailedRun):

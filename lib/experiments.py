@@ -254,6 +254,11 @@ def report_runs(
     Args: those of `trained_runs`.
     """
     chosen = EXPERIMENTS if study else {"variants": EXPERIMENTS["variants"]}
+    possible = {  # with few patients there are fewer folds, with one there are none
+        name: replace(experiment, folds=tuple(fold for fold in experiment.folds if fold.index < fold.count(dataset)))
+        for name, experiment in chosen.items()
+    }
+    chosen = {name: of_name for name, of_name in possible.items() if bool(of_name.folds) == bool(chosen[name].folds)}
     plans = {name: plan(of_name, seeds, epochs, learning_rate, precision) for name, of_name in chosen.items()}
     wanted = [  # experiment by experiment, so that a study that is cut off has finished its first ones
         planned
@@ -315,8 +320,8 @@ class Evidence:
 
     Attributes:
         by_image: final scores of VARIANTS, as `image_scores` gives them; in a full study of "deeper", too.
-        at_epoch: the last epoch that all variants were scored after, None where there is none.
-        equal_epochs: `image_scores` of VARIANTS after that epoch, None where there is none.
+        at_epoch: the last epoch that baseline and dropout were both scored after, None where there is none.
+        equal_epochs: `image_scores` of these two after that epoch, None where there is none.
         folds: `fold_scores` by experiment; empty but in a full study.
     """
 
@@ -329,11 +334,12 @@ class Evidence:
 def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> Evidence:
     """Returns the scores of the runs of a report, as `report_runs` gives them."""
     variants = runs["variants"]
-    scored = set.intersection(*(set(run.scores) for of_variant in variants.values() for run in of_variant))
+    pair = {name: variants[name] for name in ("baseline", "dropout")}
+    scored = set.intersection(*(set(run.scores) for of_variant in pair.values() for run in of_variant))
     return Evidence(
         by_image=image_scores({**variants, **runs.get("deeper", {})}, dataset),
         at_epoch=max(scored, default=None),
-        equal_epochs=image_scores(variants, dataset, max(scored)) if scored else None,
+        equal_epochs=image_scores(pair, dataset, max(scored)) if scored else None,
         folds={name: fold_scores(of_name) for name, of_name in runs.items() if EXPERIMENTS[name].folds},
     )
 

@@ -281,15 +281,16 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
     """
     shown = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
     ids = list(dict.fromkeys(claim["id"] for claim in shown))
-    runs = _of_runs(shown[0]["n_seeds"]) if shown else "no runs"
+    counts = [claim["n_seeds"] for claim in shown if not claim.get("n_folds")]
+    runs = _of_runs(counts[0]) if counts else "no runs"
     far = any(abs(claim["effect"]) > 0.1 for claim in shown)
     folds = {claim["n_folds"] for claim in shown if claim.get("n_folds")}
     in_folds = f", or over {max(folds)} folds for validation scores" if folds else ""
     caption = (
         f"Effects on {dataset} over {runs} of each network{in_folds}. Dots are means, ticks below them the single "
-        "runs or folds; strong lines are 95% intervals over seeds and patients, widened for six contrasts where a "
-        "claim is among them; pale lines are 95% intervals over seeds alone, with these images fixed. Grey: effects "
-        f"smaller than {MARGIN}.{' Beyond 0.05 the axes are logarithmic.' if far else ''}"
+        "runs or folds; strong lines are 95% intervals over seeds and patients, adjusted for six contrasts, or for "
+        "C5c's four, where a claim is among them; pale lines are 95% intervals over seeds alone, with these images "
+        f"fixed. Grey: effects smaller than {MARGIN}.{' Beyond 0.05 the axes are logarithmic.' if far else ''}"
     )
     alt = "Effects with intervals. " + "; ".join(
         f"{c['id']} in {METRIC_NAMES[c['metric']]} {c['effect']:+.3f}, {c['verdict']}" for c in shown

@@ -18,6 +18,7 @@ REFERENCES = ROOT / "reports" / "reference"
 FALLBACK = "warwick"  # whose verdicts are shown beside those on other data: the study's own kind of images
 SAME_MACHINE = ("cpu", "packages", "python", "platform", "threads", "precision")
 LEVEL = 0.999  # of a tolerance; of 32 numbers of a report 3 in 100 would then have one outside it by chance
+GIVEN = ("DATASET", "SEEDS", "WORKERS", "STAIN", "SIZE", "TEST_FRACTION")  # what `make verify` takes
 METRICS = ("dsc", "dice", "iou", "loss")
 
 
@@ -36,7 +37,7 @@ def find_reference(dataset_sha256: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def reference_for(dataset: Dataset) -> dict[str, Any] | None:
-    """Returns what a report tells of its reference: on which data ("name"), over how many "seeds", and "verdicts"."""
+    """Returns what a report tells of its reference: its "name", "seeds", "same_data" and "verdicts"."""
     found = find_reference(dataset.sha256)
     if found is None:
         return None
@@ -44,7 +45,8 @@ def reference_for(dataset: Dataset) -> dict[str, Any] | None:
     verdicts: dict[str, dict[str, str]] = {}
     for claim in results["claims"]:
         verdicts.setdefault(claim["id"], {})[claim["metric"]] = claim["verdict"]
-    return {"name": name, "seeds": results["parameters"]["seeds"], "verdicts": verdicts}
+    same = results["provenance"]["dataset_sha256"] == dataset.sha256
+    return {"name": name, "seeds": results["parameters"]["seeds"], "same_data": same, "verdicts": verdicts}
 
 
 def final_scores(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -86,9 +88,12 @@ def compare(ours: pd.DataFrame, reference: pd.DataFrame, bitwise: bool) -> pd.Da
 
 def verify(arguments: Sequence[str]) -> bool:
     """Trains a quick report's runs as the reference of a dataset was trained, and prints what they reproduce."""
-    from lib.experiments import VARIANTS, trained_runs
+    from lib.experiments import trained_runs
     from lib.report import can_train_in, machine, parse_parameters, variant_results
 
+    fixed = [argument for argument in arguments if argument.partition("=")[0] not in GIVEN]
+    if fixed:
+        raise UserError(f"{fixed[0]}: expected {', '.join(GIVEN)} only; all else is as the reference was trained")
     asked = parse_parameters(arguments)
     dataset: Dataset = asked.load()
     found = find_reference(dataset.sha256)
@@ -97,6 +102,8 @@ def verify(arguments: Sequence[str]) -> bool:
         raise UserError(f"DATASET={asked.dataset}: expected the data of a reference ({known}), found other data")
     name, results = found
     theirs = results["parameters"]
+    if asked.seeds > theirs["seeds"]:
+        raise UserError(f"SEEDS={asked.seeds}: expected at most the reference's {theirs['seeds']}, found more")
     precision = theirs["precision"] if can_train_in(theirs["precision"]) else "fp32"
     same = {key: theirs[key] for key in ("epochs", "learning_rate")}
     parameters = asked.model_copy(update=same | {"precision": precision})
@@ -108,7 +115,9 @@ def verify(arguments: Sequence[str]) -> bool:
         if other
         else "Tolerance: none, since machine, versions and precision are the reference's."
     )
-    runs = trained_runs(dataset, tuple(VARIANTS), **{k: v for k, v in parameters.of_runs().items() if k != "study"})
+    runs = trained_runs(
+        dataset, tuple(results["variants"]), **{k: v for k, v in parameters.of_runs().items() if k != "study"}
+    )
     table = compare(
         final_scores({"variants": variant_results(runs, dataset)}), final_scores(results), bitwise=not other
     )

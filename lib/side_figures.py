@@ -57,7 +57,7 @@ def figure_gradients(number: int, table: pd.DataFrame, n_runs: int, dataset: str
 
 @mpl.rc_context(STYLE)
 def figure_searches(
-    number: int, scores: Mapping[str, pd.DataFrame], studys: Mapping[str, float], dataset: str
+    number: int, scores: Mapping[str, pd.DataFrame], studys: Mapping[str, float], dataset: str, groups: str
 ) -> ReportFigure:
     """Composes dose-response curves: the validation score against the value of each parameter searched.
 
@@ -66,13 +66,14 @@ def figure_searches(
         scores: `lib.experiments.fold_scores` by parameter; the variants are its values, as `SEARCHED` labels them.
         studys: the study's value of each parameter.
         dataset: its name, for the caption.
+        groups: what no two folds share, "patient" or "image".
     """
     held_out = pd.concat({name: of.xs("test", level="split") for name, of in scores.items()}, names=["parameter"])
     means = held_out.groupby(["parameter", "variant"], sort=False).mean()
     folds = len(held_out.index.unique("fold"))
     caption = (
         f"Scores on held-out training images of {dataset} against each parameter's value, equally spaced. Pale dots "
-        f"are the {folds} folds, between which no patient is shared, n = 1 run each; the line is their mean, and no "
+        f"are the {folds} folds, between which no {groups} is shared, n = 1 run each; the line is their mean, and no "
         "band is drawn. Ringed: the study's value."
     )
     best = {name: means.loc[name]["dsc"].idxmax() for name in scores}
@@ -100,7 +101,13 @@ def figure_searches(
 
 @mpl.rc_context(STYLE)
 def figure_patients(
-    number: int, seen: pd.DataFrame, new: pd.DataFrame, labels: Mapping[str, str], dataset: str
+    number: int,
+    seen: pd.DataFrame,
+    new: pd.DataFrame,
+    labels: Mapping[str, str],
+    dataset: str,
+    new_ones: str,
+    n_train: tuple[int, int],
 ) -> ReportFigure:
     """Composes each variant's test scores on the given split beside those on patients that were left out of training.
 
@@ -109,23 +116,26 @@ def figure_patients(
         seen: `lib.experiments.mean_scores` of the given splits. new: `fold_scores` of folds over all images.
         labels: of the variants, in the order in which they are drawn from top to bottom.
         dataset: its name, for the caption.
+        new_ones: what the folds hold out, "new patients" or "new images".
+        n_train: images that the runs of the given split and, about, those of the folds were trained on.
     """
     kinds = {
         "test split": seen.xs("test", level="split")[list(METRIC_NAMES)],
-        "new patients": new.xs("test", level="split")[list(METRIC_NAMES)],
+        new_ones: new.xs("test", level="split")[list(METRIC_NAMES)],
     }
     n_runs, n_folds = (len(table.loc["baseline"]) for table in kinds.values())
     caption = (
-        f"Scores on the test split of {dataset} beside scores on patients who were left out of training, in "
-        f"{n_folds} folds over all images. Dots are single runs (test split, n = {n_runs}) or folds (new patients, "
-        f"n = {n_folds}), bars their mean; folds differ in their patients, runs do not. No interval is drawn."
+        f"Scores on the test split of {dataset} beside scores on {new_ones}, left out of training in {n_folds} folds "
+        f"over all images. Dots are single runs (n = {n_runs}) or folds (n = {n_folds}), bars their mean; folds differ "
+        f"in what they hold out, runs do not. The first were trained on {n_train[0]} images, the folds on about "
+        f"{n_train[1]}. No interval is drawn."
     )
     data = pd.concat(
         {kind: table.reset_index(names=["variant", "run"]) for kind, table in kinds.items()}, names=["kind"]
     )
     means = {kind: table["dsc"].groupby("variant").mean() for kind, table in kinds.items()}
-    listed = [f"{label} {means['test split'][v]:.3f} and {means['new patients'][v]:.3f}" for v, label in labels.items()]
-    alt = f"Dots of scores. Mean DSC on the test split and on new patients: {'; '.join(listed)}."
+    listed = [f"{label} {means['test split'][v]:.3f} and {means[new_ones][v]:.3f}" for v, label in labels.items()]
+    alt = f"Dots of scores. Mean DSC on the test split and on {new_ones}: {'; '.join(listed)}."
     figure = ReportFigure(number, caption, alt, data.reset_index("kind"), figsize=(7.6, 1.1 + 0.5 * len(labels)))
     panels = figure.subplots(1, 2, sharey=True)
     for ax, (metric, title) in zip(panels, METRIC_NAMES.items(), strict=True):

@@ -11,12 +11,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
-from scipy import stats
+from jaxtyping import Bool, Float, Int
+from scipy import sparse, stats
 
 LEVEL = 0.95  # of every interval before it is adjusted
 MARGIN = 0.01  # of a score: less than this is no difference that matters
 FEWEST_SEEDS = 6  # with fewer, training noise is not known well enough for any verdict
+MANY = 1000  # clusters, from which on a small-sample correction changes nothing and its matrices would be large
 WORKING_ICC = 0.1  # assumed in the small-sample correction: at 0 intervals cover too seldom, at 1 too often
 
 Verdict = Literal["supported", "not supported", "contradicted", "undecided"]
@@ -62,25 +63,23 @@ def crossed_errors(
     working model, Imbens and Kolesar 2016, 10.1162/REST_a_00552 (k, d); Satterthwaite 1946 (df).
     """
     n_seeds = differences.shape[1]
-    member = clusters == np.unique(clusters)[:, None]
-    positive, magnitude = weights > 0, np.abs(weights)
+    positive = weights > 0
     groups = [group for group in (positive, ~positive) if group.any()]
-    means = sum(np.outer(group, group * magnitude / magnitude[group].sum()) for group in groups)
-    share = member * weights
-    residual_share = share @ (np.eye(len(weights)) - means)
-    working = WORKING_ICC * (clusters == clusters[:, None]) + (1 - WORKING_ICC) * np.eye(len(weights))
-    target = (share @ working * share).sum(axis=1)
-    covariance = residual_share @ working @ residual_share.T
-    k = covariance.diagonal() / target
-
     by_seed = differences @ weights
     effect = by_seed.mean(axis=1)
     unknown = np.full_like(effect, np.nan)
     v_seeds = by_seed.var(axis=1, ddof=1) / n_seeds if n_seeds > 1 else unknown
     if n_seeds == 1 or any(np.ptp(clusters[group]) == 0 for group in groups):
         return CrossedErrors(effect, unknown, unknown, np.sqrt(v_seeds), float("nan"))
-    d = target.sum() ** 2 / (covariance**2 / np.outer(k, k)).sum()
-    u = differences @ residual_share.T
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    image = np.arange(len(weights))
+    share = sparse.csr_array((weights, (numbers, image)))  # cluster, image: few of each cluster's are not 0
+    k, d = _small_sample(share, groups)
+    residuals = differences.copy()
+    for group in groups:
+        magnitude = np.abs(weights[group])
+        residuals[..., group] -= (differences[..., group] @ magnitude / magnitude.sum())[..., None]
+    u = (share @ residuals.reshape(-1, len(weights)).T).T.reshape(*residuals.shape[:2], -1)
     v_clusters = (u.mean(axis=1) ** 2 / k).sum(axis=1)
     v_interaction = (u.var(axis=1, ddof=1) / k).sum(axis=1) / n_seeds
     v_net = np.maximum(v_seeds - v_interaction, 0)
@@ -88,6 +87,23 @@ def crossed_errors(
     spread = v_clusters**2 / d + v_seeds * v_net / (n_seeds - 1)
     df = np.divide(v**2, spread, out=np.full_like(v, d), where=spread > 0)
     return CrossedErrors(effect, np.sqrt(v), df, np.sqrt(v_seeds), float(d + 1))
+
+
+def _small_sample(
+    share: sparse.csr_array, groups: Sequence[Bool[np.ndarray, "image"]]
+) -> tuple[Float[np.ndarray, "cluster"], float]:
+    """Returns k and d of `crossed_errors` from the weights, cluster by image; with MANY clusters k is 1."""
+    target = WORKING_ICC * share.sum(axis=1) ** 2 + (1 - WORKING_ICC) * share.power(2).sum(axis=1)
+    if len(target) > MANY:
+        return np.ones(len(target)), float(target.sum() ** 2 / (target**2).sum())
+    weights = share.toarray()
+    magnitude = np.abs(weights.sum(axis=0))
+    means = sum(np.outer(weights[:, g].sum(axis=1), g * magnitude / magnitude[g].sum()) for g in groups)
+    residual = weights - means
+    by_cluster = residual @ (weights != 0).T
+    covariance = WORKING_ICC * by_cluster @ by_cluster.T + (1 - WORKING_ICC) * residual @ residual.T
+    k = covariance.diagonal() / target
+    return k, float(target.sum() ** 2 / (covariance**2 / np.outer(k, k)).sum())
 
 
 @dataclass(frozen=True)
@@ -249,11 +265,12 @@ def directional_verdict(
 ) -> Verdict:
     """Returns the word for a claim that the effect is above 0 (claimed=1) or below 0 (claimed=-1).
 
-    One interval decides every word, so that each can be read off the picture. In the claimed direction:
+    One interval decides the word, so that it can be read off the picture. In the claimed direction:
         supported       0 < low
         contradicted    high < 0
         not supported   -margin < low <= 0 <= high < margin: the effect, if any, is smaller than the margin
-        undecided       all else, bounds that are nan, and fewer than FEWEST_SEEDS seeds
+        undecided       all else, bounds that are nan or equal (networks that all answer alike), and fewer than
+                        FEWEST_SEEDS seeds
     n_seeds is None for an interval over folds, in each of which seed and patients are others: however few, their
     scatter is that of all sources together, so that their number is in the interval already. A supported effect may
     still be smaller than the margin: the interval shows it. "Not supported" within a 95% interval is an equivalence
@@ -261,6 +278,8 @@ def directional_verdict(
     """
     low, high = (low, high) if claimed > 0 else (-high, -low)
     if n_seeds is not None and n_seeds < FEWEST_SEEDS:
+        return "undecided"
+    if not low < high:
         return "undecided"
     if low > 0:
         return "supported"

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from lib.data import ROOT, Dataset
+from lib.data import ROOT, Dataset, Fold
 from lib.training import TrainingConfig
 
 STORE = Path(os.environ.get("REPORT_RUNS", ROOT / "data" / "runs"))
@@ -56,9 +56,11 @@ def scoring_code() -> str:
     return code_hash("metrics", "evaluation")
 
 
-def folder_of(config: TrainingConfig, dataset: Dataset) -> Path:
+def folder_of(config: TrainingConfig, dataset: Dataset, fold: Fold | None = None) -> Path:
     """Returns the folder of the run of a configuration on a dataset, named by a hash of all that decides it."""
-    decisive = [asdict(config), dataset.sha256, training_code()]
+    if fold and fold not in dataset.fold_hashes:
+        dataset.fold_hashes[fold] = fold.of_dataset(dataset).sha256
+    decisive = [asdict(config), dataset.fold_hashes[fold] if fold else dataset.sha256, training_code()]
     return STORE / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -372,6 +372,10 @@ def test_without_patients_each_image_is_one_of_its_own():
     assert (len(fold.train), len(fold.test), fold.test.patients) == (8, 2, None)
 
 
+def test_with_few_patients_there_are_fewer_folds_and_with_one_none():
+    assert [Fold("train", 0).count(grouped(whom, "c")) for whom in ("aab", "aaa", "abcdefg")] == [2, 0, 5]
+
+
 def test_too_few_patients_for_folds_are_refused():
     with pytest.raises(UserError, match="fold 3: expected that many patients, found 2 in grouped"):
         Fold("train", 2).of_dataset(grouped("aab", "c"))

@@ -194,7 +194,7 @@ FOLDS = pd.DataFrame(
 
 
 def test_searches_ring_the_studys_value_and_name_the_best():
-    figure = figure_searches(20, {"dropout": FOLDS}, {"dropout": 0.5}, "discs")
+    figure = figure_searches(20, {"dropout": FOLDS}, {"dropout": 0.5}, "discs", "patient")
     dsc = figure.axes[0]
     (ring,) = [line for line in dsc.lines if line.get_markersize() == 11]
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (1, pytest.approx(0.7))
@@ -217,7 +217,9 @@ def test_gradients_are_means_over_runs_of_the_weights_by_layer():
 def test_patients_figure_sets_the_test_split_beside_new_patients():
     seen = FOLDS.rename_axis(["variant", "seed", "split"]).rename({"0": "baseline"})
     new = FOLDS.rename({"0": "baseline"}) - 0.1
-    figure = figure_patients(21, seen, new, {"baseline": "Baseline", "0.5": "Dropout"}, "discs")
+    figure = figure_patients(
+        21, seen, new, {"baseline": "Baseline", "0.5": "Dropout"}, "discs", "new patients", (85, 116)
+    )
     assert "Baseline 0.600 and 0.500; Dropout 0.700 and 0.600" in figure.alt
     assert len(figure.data) == 2 * 2 * 3
 

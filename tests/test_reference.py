@@ -76,15 +76,27 @@ def test_verify_refuses_data_without_a_reference(made: Path, capsys):
     assert capsys.readouterr().err == message
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("SEEDS=30", "SEEDS=30: expected at most the reference's 1, found more"),
+        ("EPOCHS=5", "EPOCHS=5: expected DATASET, SEEDS, WORKERS, STAIN, SIZE, TEST_FRACTION only"),
+    ],
+)
+def test_verify_refuses_what_no_reference_can_be_compared_with(argument, message, made: Path, folder: Path, capsys):
+    assert main([f"DATASET={folder}", argument]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
 def test_a_report_shows_the_reference_of_its_data_or_else_that_of_the_studys_images(
     made: Path, discs: Dataset, monkeypatch
 ):
-    assert reference_for(discs)["name"] == "discs"
+    assert (reference_for(discs)["name"], reference_for(discs)["same_data"]) == ("discs", True)
     other = Dataset("other", discs.test, discs.train)
     assert reference_for(other) is None
     monkeypatch.setattr(reference, "FALLBACK", "discs")
     told = reference_for(other)
-    assert (told["name"], told["seeds"]) == ("discs", 1)
+    assert (told["name"], told["seeds"], told["same_data"]) == ("discs", 1, False)
     assert told["verdicts"]["C3a"] == {"dsc": "undecided", "dice": "undecided"}
 
 
