@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lib import reference, report, store
+from lib.claims import with_interval
 from lib.data import ROOT, Dataset, load_dataset
 from lib.reference import compare, final_scores, main, reference_for
 
@@ -119,3 +120,24 @@ def test_the_reference_of_the_embedded_set_is_of_this_embedded_set():
     if not (ROOT / "reports" / "reference" / "synthetic" / "results.json").exists():
         pytest.skip("no reference of the embedded set is committed yet")
     assert reference.find_reference(load_dataset("synthetic").sha256)[0] == "synthetic"
+
+
+def readme_rows(results: dict) -> list[str]:
+    """The claims of a reference as rows of a table in README.md."""
+    pairs: dict[str, list[dict]] = {}
+    for claim in results["claims"]:
+        pairs.setdefault(claim["id"], []).append(claim)
+    cells = {
+        name: [name, pair[0]["statement"], *(f"**{c['verdict']}** {with_interval(c)}" for c in pair)]
+        for name, pair in pairs.items()
+    }
+    return [f"| {' | '.join(row)} |" for row in cells.values()]
+
+
+def test_the_verdicts_in_the_readme_are_those_of_the_committed_study():
+    path = ROOT / "reports" / "reference" / "warwick" / "results.json"
+    if not path.exists():
+        pytest.skip("no reference of the study's images is committed yet")
+    readme = (ROOT / "README.md").read_text()
+    rows = readme_rows(json.loads(path.read_text()))
+    assert "\n".join(rows) in readme
