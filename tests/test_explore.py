@@ -259,16 +259,23 @@ def test_in_jupyterlab_the_threshold_changes_the_scores_and_a_training_draws_its
     expect(said).not_to_have_text(before[0])
     expect(shown).not_to_have_attribute("src", before[1])
 
-    training.get_by_label("λ").fill("-1")
-    training.get_by_label("Epochs").fill("3")
-    training.get_by_role("button", name="Train").click()
-    expect(training.locator(".widget-html").nth(0)).to_have_text(
-        "λ: expected a number greater than or equal to 0, found -1."
-    )
-    training.get_by_label("λ").fill("0.001")
-    training.get_by_role("button", name="Train").click()
-    for epoch in range(1, 4):
-        expect(training.get_by_role("img", name=f"Between epochs 1 and {epoch}")).to_be_visible()
-    expect(training.get_by_role("button", name="Train")).to_be_enabled()
-    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    value, train = training.get_by_label("λ"), training.get_by_role("button", name="Train")
+    said, curve = training.locator(".widget-html").nth(0), training.get_by_role("img")
+    value.fill("0.001")
+    training.get_by_label("Epochs").fill("1000")
+    train.click()
+    expect(said).to_contain_text("λ 0.001, epoch ")
+    expect(curve).to_be_visible()
+    before = curve.get_attribute("src")
+    expect(curve).not_to_have_attribute("src", before)
+    training.get_by_role("button", name="Stop").click()
+    expect(said).to_contain_text("Stopped.")
+    expect(train).to_be_enabled()
+
+    value.fill("-1")
+    expect(value).to_have_value("-1")
+    train.click()
+    expect(said).to_have_text("λ: expected a number greater than or equal to 0, found -1.")
+    for kind in ("stderr", "error"):
+        assert cells.locator(f"[data-mime-type='application/vnd.jupyter.{kind}']").count() == 0
     page.close()
