@@ -52,7 +52,7 @@ def write_notebook(path: Path, *sources: str) -> Path:
 
 PARAMETERS_CELL = (
     'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1\n'
-    'stain = ""\nsize = 0\ntest_fraction = 0.5'
+    'stain = ""\nsize = 0\ntest_fraction = 0.5\nstudy = False'
 )
 
 
