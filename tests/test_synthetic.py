@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lib.comparison import describe_glands, describe_images
 from lib.data import Dataset, load_dataset
 from lib.synthetic import draw_dataset
 
@@ -43,6 +44,28 @@ def test_stain_varies_between_patients_more_than_within(synthetic: Dataset):
     means = np.array([colour[patients == patient].mean(axis=0) for patient in np.unique(patients)])
     within = np.mean([colour[patients == patient].std(axis=0) for patient in np.unique(patients)])
     assert means.std(axis=0).mean() > within
+
+
+def test_its_statistics_are_those_of_stained_colon(synthetic: Dataset):
+    # The ranges hold the Warwick-QU images: python -m lib.synthetic --compare DIR.
+    images, glands = describe_images(synthetic).mean(), describe_glands(synthetic)
+    for name, low, high in (
+        ("red, mean", 190, 210),
+        ("green, mean", 120, 142),
+        ("blue, mean", 190, 210),
+        ("green, sd within the image", 43, 54),
+        ("white pixels, share", 0.08, 0.20),
+        ("gradient, mean", 17, 23),
+        ("glands", 7, 12),
+    ):
+        assert low < images[name] < high, name
+    assert images["blue, glands less the rest"] > images["red, glands less the rest"] + 3  # haematoxylin is blue
+    assert 300 < glands["gland, area (px)"].median() < 600
+    assert 0.85 < glands["gland, solidity"].mean() < 0.97
+
+
+def test_no_gland_is_a_crumb(synthetic: Dataset):
+    assert describe_glands(synthetic)["gland, area (px)"].min() >= 60
 
 
 def test_glands_and_stroma_are_not_told_apart_by_brightness_alone(synthetic: Dataset):
