@@ -136,7 +136,7 @@ def test_a_run_that_raises_is_reported_with_configuration_and_traceback_and_the_
 ):
     monkeypatch.setitem(VARIANTS, "bad", Variant("Bad", {"batch_size": 2**70}))  # torch cannot split by that
     with pytest.raises(
-        TrainingError, match=r"1 of 2 runs, the first of them:\nTrainingConfig\(.*batch_size=1180591620717411303424"
+        TrainingError, match=r"1 of 2 runs, the first of them:\nPlanned\(.*batch_size=1180591620717411303424"
     ) as got:
         trained_runs(discs, ["bad", "baseline"], seeds=1, epochs=1)
     assert "in train_epoch" in str(got.value)
