@@ -77,12 +77,10 @@ def test_page_asks_for_nothing_but_itself_and_complains_of_nothing(page: Page, m
     assert complaints == []
 
 
-def test_page_is_painted_without_waiting_for_its_script(unscripted: Page, page: Page, made_once: Path):
+def test_page_is_painted(page: Page, made_once: Path):
     """How soon is the machine's: the time is measured, not asserted."""
     open_report(page, made_once)
-    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length == 1")
-    open_report(unscripted, made_once)
-    assert unscripted.locator("h1").is_visible()
+    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length == 1", polling=50)
 
 
 def test_same_notebooks_and_results_give_the_same_bytes(executed, results):
