@@ -294,7 +294,7 @@ def test_shuffling_the_variants_of_real_runs_makes_what_was_decided_vanish(discs
     monkeypatch.setattr(store, "STORE", tmp_path / "runs")
     monkeypatch.setitem(VARIANTS, "noise", Variant("Noise", {"noise_std": 1.0}))
     runs = trained_runs(discs, tuple(VARIANTS), seeds=8, epochs=20, learning_rate=0.01, workers=2)
-    by_image = image_scores(runs, discs)
+    by_image = image_scores(runs, discs).sort_index()
     assert verdicts(by_image, discs)["C3a"] == "contradicted"
     rng, decided = np.random.default_rng(0), 0
     for _ in range(40):
