@@ -152,21 +152,24 @@ class Fold:
     index: int
     of: int = 5
 
-    def _joined(self, dataset: Dataset) -> tuple[Split, np.ndarray]:
-        """Returns the images that take part, and the number of each one's patient, or its own where none is known."""
-        splits = list(dataset.splits.items())[: 1 if self.images == "train" else None]
-        parts = [split for _, split in splits]
-        names = [name if self.images == "train" else f"{which} {name}" for which, of in splits for name in of.names]
-        known = all(split.patients is not None for split in parts)
-        patients = tuple(who for split in parts for who in split.patients or ()) if known else None
-        images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
-        groups = np.unique(patients or names, return_inverse=True)[1]
-        return Split(tuple(names), images, masks, patients), groups
+    def _parts(self, dataset: Dataset) -> dict[str, Split]:
+        """Returns the splits that take part, by name."""
+        return {"train": dataset.train} if self.images == "train" else dataset.splits
+
+    def _groups(self, dataset: Dataset) -> tuple[list[str], tuple[str, ...] | None, np.ndarray]:
+        """Returns names and patients of the images, and a number for each one's patient, its own if none is known."""
+        parts = self._parts(dataset)
+        names = [
+            name if self.images == "train" else f"{which} {name}" for which, of in parts.items() for name in of.names
+        ]
+        known = all(split.patients is not None for split in parts.values())
+        patients = tuple(who for split in parts.values() for who in split.patients or ()) if known else None
+        return names, patients, np.unique(patients or names, return_inverse=True)[1]
 
     def count(self, dataset: Dataset) -> int:
         """Returns how many folds there are: fewer than `of` where there are fewer patients, none where there is one."""
-        groups = int(self._joined(dataset)[1].max()) + 1
-        return min(self.of, groups) if groups > 1 else 0
+        patients = int(self._groups(dataset)[2].max()) + 1
+        return min(self.of, patients) if patients > 1 else 0
 
     def of_dataset(self, dataset: Dataset) -> Dataset:
         """Returns the dataset that trains on all other folds and is tested on this one.
@@ -177,10 +180,13 @@ class Fold:
         Raises:
             UserError: there are fewer folds.
         """
-        joined, groups = self._joined(dataset)
+        names, patients, groups = self._groups(dataset)
         if self.index >= (count := self.count(dataset)):
             raise UserError(f"fold {self.index + 1}: expected that many patients, found {count} in {dataset.name}")
-        train, test = list(GroupKFold(count).split(joined.names, groups=groups))[self.index]
+        train, test = list(GroupKFold(count).split(names, groups=groups))[self.index]
+        parts = self._parts(dataset).values()
+        images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
+        joined = Split(tuple(names), images, masks, patients)
         return Dataset(dataset.name, joined.part(train), joined.part(test), stain=dataset.stain)
 
 
