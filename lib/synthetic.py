@@ -126,7 +126,7 @@ def _draw_image(
     along = x * np.cos(angle) + y * np.sin(angle)
     streaks = ndimage.gaussian_filter(rng.standard_normal((128, 128)), (0.6, 1.2), mode="wrap")
     fibre = 2.2 * streaks[(1.2 * across).astype(int) % 128, (0.4 * along).astype(int) % 128]
-    loose = 0.8 * _noise(rng, size, 16) + rng.normal(0.2 - 0.5 * malignant, 0.6)
+    loose = _noise(rng, size, 16) + rng.normal(0.1 - 0.5 * malignant, 0.6)
     filled = 1 - 0.85 * _ramp(0.9 * fibre + 0.3 * grain + loose - 1.4, 1.2)
     contrast = rng.uniform(0.08, 0.25)
     h, e = patient.stroma * np.exp(rng.normal(0, 0.15, 2))
@@ -163,13 +163,13 @@ def _draw_image(
 def _draw_patient(seed: int, index: int) -> Patient:
     rng = default_rng((seed, 2, index))
     # Malignancy and overall strength are spread evenly over patients: they decide the difficulty.
-    strength = np.exp(1.25 * ((0.7 + 0.381966 * index) % 1 - 0.5) - 0.2)
+    strength = np.exp(1.05 * ((0.7 + 0.381966 * index) % 1 - 0.5) - 0.2)
     hue, balance = rng.normal(), np.exp(rng.normal(0, 0.25))  # magenta to blue; eosin's share
     stains = np.array([[0.50 + 0.05 * hue, 0.88, 0.27], [0.06 + 0.02 * hue, 0.90, 0.30]])
     stains *= [[strength], [strength * balance]]
-    stroma, wall = rng.uniform(((0.12, 0.38), (0.18, 0.35)), ((0.42, 0.7), (0.46, 0.65)))
+    stroma, wall = rng.uniform(((0.12, 0.42), (0.29, 0.35)), ((0.36, 0.7), (0.59, 0.65)))
     train, test = (shares[index] for shares in SHARES)
-    wall[0] += 0.7 * train / (train + test)  # glands of the test split are fainter: the gap between the splits
+    wall[0] += 0.55 * train / (train + test)  # glands of the test split are fainter: the gap between the splits
     return Patient(stains, stroma, wall, (0.9, 0.1, 0.5)[index % 3], *rng.uniform((0.3, 0.2), (0.95, 1)))
 
 
