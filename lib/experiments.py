@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import store
-from lib.data import Dataset, Fold, Split
+from lib.data import Dataset, Fold, Split, UserError
 from lib.engine import Planned, TrainingError, finish_runs
 from lib.evaluation import METRICS, History, predict
 from lib.training import Precision, TrainingConfig, build_network
@@ -252,14 +252,22 @@ def report_runs(
     """Returns the runs of a report by experiment and variant: "variants" alone, or in a full study all EXPERIMENTS.
 
     Args: those of `trained_runs`.
+
+    Raises:
+        UserError: a full study cannot be divided into folds.
+        TrainingError: as in `trained_runs`.
     """
     chosen = EXPERIMENTS if study else {"variants": EXPERIMENTS["variants"]}
-    possible = {  # with few patients there are fewer folds, with one there are none
+    if study and not Fold("train", 0).count(dataset):
+        raise UserError(
+            f"{dataset.name}: expected training images of two patients or more for the folds of a full study, found "
+            "one; `make report` needs no folds"
+        )
+    possible = {  # with few patients there are fewer folds
         name: replace(experiment, folds=tuple(fold for fold in experiment.folds if fold.index < fold.count(dataset)))
         for name, experiment in chosen.items()
     }
-    chosen = {name: of_name for name, of_name in possible.items() if bool(of_name.folds) == bool(chosen[name].folds)}
-    plans = {name: plan(of_name, seeds, epochs, learning_rate, precision) for name, of_name in chosen.items()}
+    plans = {name: plan(of_name, seeds, epochs, learning_rate, precision) for name, of_name in possible.items()}
     wanted = [  # experiment by experiment, so that a study that is cut off has finished its first ones
         planned
         for of_experiment in plans.values()

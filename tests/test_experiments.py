@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lib import engine, store
-from lib.data import Dataset, Fold
+from lib.data import Dataset, Fold, UserError
 from lib.engine import Planned, TrainingError
 from lib.evaluation import METRICS, evaluate
 from lib.experiments import (
@@ -176,3 +178,10 @@ def test_evidence_of_a_quick_report_has_scores_after_equal_epochs_where_both_wer
         assert (found.equal_epochs is None) == (common is None)
         assert found.folds == {}
         assert list(found.by_image.index.unique("variant")) == list(VARIANTS)
+
+
+def test_a_full_study_of_one_patient_is_refused_before_anything_is_trained(discs: Dataset, runs_folder):
+    one = replace(discs, train=replace(discs.train, patients=("a",) * len(discs.train)))
+    with pytest.raises(UserError, match=r"expected training images of two patients or more .*, found one"):
+        report_runs(one, seeds=1, epochs=1, study=True)
+    assert not runs_folder.exists() or not any(runs_folder.iterdir())
