@@ -4,14 +4,17 @@ Exit code 0 if every number is reproduced, 1 if one is not, 2 after a user's mis
 """
 
 import json
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lib import store
 from lib.data import ROOT, Dataset, FailedRun, UserError
 
 REFERENCES = ROOT / "reports" / "reference"
@@ -86,6 +89,17 @@ def compare(ours: pd.DataFrame, reference: pd.DataFrame, bitwise: bool) -> pd.Da
     return table
 
 
+@contextmanager
+def _empty_store(dataset: Dataset) -> Iterator[None]:
+    """Lends a store without runs, but for those of a verification that was cut off: stored runs reproduce nothing."""
+    usual, store.STORE = store.STORE, store.STORE / f"verify-{dataset.sha256[:16]}"
+    try:
+        yield
+        shutil.rmtree(store.STORE)
+    finally:
+        store.STORE = usual
+
+
 def verify(arguments: Sequence[str]) -> bool:
     """Trains a quick report's runs as the reference of a dataset was trained, and prints what they reproduce."""
     from lib.experiments import trained_runs
@@ -115,9 +129,10 @@ def verify(arguments: Sequence[str]) -> bool:
         if other
         else "Tolerance: none, since machine, versions and precision are the reference's."
     )
-    runs = trained_runs(
-        dataset, tuple(results["variants"]), **{k: v for k, v in parameters.of_runs().items() if k != "study"}
-    )
+    with _empty_store(dataset):
+        runs = trained_runs(
+            dataset, tuple(results["variants"]), **{k: v for k, v in parameters.of_runs().items() if k != "study"}
+        )
     table = compare(
         final_scores({"variants": variant_results(runs, dataset)}), final_scores(results), bitwise=not other
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lib import reference, report, store
+from lib import engine, experiments, reference, report, store
 from lib.claims import with_interval
 from lib.data import ROOT, Dataset, load_dataset
+from lib.engine import Planned
+from lib.experiments import trained_runs
 from lib.reference import compare, final_scores, main, reference_for
 
 SEEDS = range(4)
@@ -69,6 +71,22 @@ def test_verify_ends_with_1_and_names_what_is_not_reproduced(made: Path, folder:
     told = capsys.readouterr().out
     assert told.count("NOT REPRODUCED") == 1
     assert "31 of 32 numbers reproduced." in told
+
+
+def test_verify_trains_although_the_runs_are_stored(made: Path, folder: Path, monkeypatch, capsys):
+    dataset = load_dataset(str(folder))
+    stored = trained_runs(dataset, ("baseline",), seeds=1, epochs=1, learning_rate=0.01)["baseline"][0]
+    asked: list[Path] = []
+
+    def finish_runs(planned, *others):
+        asked.extend(planned)
+        engine.finish_runs(planned, *others)
+
+    monkeypatch.setattr(experiments, "finish_runs", finish_runs)
+    assert main([f"DATASET={folder}", "SEEDS=1"]) == 0
+    assert len(asked) == len(experiments.VARIANTS)
+    assert not any(path.exists() for path in asked)
+    assert experiments.stored_run(Planned(stored.config), dataset) is not None
 
 
 def test_verify_refuses_data_without_a_reference(made: Path, capsys):
