@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, UInt8
-from scipy import ndimage, stats
+from scipy import ndimage
 from skimage.color import rgb2lab
 
 from lib.data import Dataset
@@ -18,6 +18,7 @@ from lib.statistics import (
     LEVEL,
     MARGIN,
     Contrast,
+    Verdict,
     contrast,
     directional_verdict,
     effect_by_seed,
@@ -125,8 +126,10 @@ def judge(evidence: Evidence, dataset: Dataset) -> list[Numbers]:
     Returns:
         Dictionaries as in results.json: id, section, statement, measure, metric, primary, verdict, effect, ci_low,
         ci_high, p_value, seed_low, seed_high, n_seeds, n_folds, n_images, n_patients, by_run (the effect in each pair
-        of runs or fold) and `also`, other effects that belong to the claim. Numbers that are not known are None. Where
-        no run has anything to say, the verdict is "not run", and `missing` says what it takes.
+        of runs or fold) and `also`, other effects that belong to the claim; of C1 also `untrained`, how many runs of
+        the deeper network end no more than the margin above the better trivial answer, and `first_gradients`, those
+        of `Evidence`. Numbers that are not known are None. Where no run has anything to say, the verdict is "not
+        run", and `missing` says what it takes.
     """
     special = {
         "C1": _judge_depth, "C2": _judge_borders, "C4b": _judge_layers, "C4c": _judge_epochs, "C5c": _judge_coefficient
@@ -199,28 +202,39 @@ def _judge_contrast(
     verdict = directional_verdict(*bounds, claim.claimed) if claim.claimed else noninferiority_verdict(*bounds)
     if not claim.claimed:
         told["p_value"] = of.p_above(-MARGIN)
-    also = []
+    closed = _verdict_on_gap(found[claim.variant, "gap"], evidence.by_image[metric], claim.variant)
     if claim.quantity == "gap":
-        means = evidence.by_image[metric].groupby(["variant", "split"]).mean().unstack("split")
-        gaps = means["train"] - means["test"]
-        if verdict == "supported" and abs(gaps[claim.variant]) > abs(gaps["baseline"]):
-            verdict = "undecided"  # it fell below 0, and lies further from it than before
+        verdict = closed
+    also = []
     if claim.id == "C4a" and evidence.equal_epochs is not None:
         equal = image_differences(evidence.equal_epochs, claim.variant, metric)
         measure = f"after {evidence.at_epoch} epochs each"
         also.append(_brief(measure, contrast(equal, claim.quantity, patients_of(dataset))))
     if claim.id == "C5b":
         test, gap = found[claim.variant, "test"], found[claim.variant, "gap"]
-        also += [_brief("test score", test), _brief("gap", gap)]
+        also += [_brief("test score, adjusted for six", test), _brief("gap, adjusted for six", gap)]
         if test.ci_low > 0 and of.n_seeds >= FEWEST_SEEDS:
             verdict = "contradicted"  # the test did improve
-        elif verdict == "supported" and not (gap.ci_high < 0 and test.ci_high < MARGIN):
-            closed = directional_verdict(gap.ci_low, gap.ci_high, of.n_seeds, -1)
-            verdict = "undecided" if closed in ("supported", "undecided") else "not supported"  # nothing was closed
+        elif verdict == "supported" and closed != "supported":
+            verdict = closed  # training was hurt, and the gap did not close by it
+        elif verdict == "supported" and not test.ci_high < MARGIN:
+            verdict = "undecided"
     if "new patients" in evidence.folds:
         by_fold = _by_fold(evidence.folds["new patients"], claim.variant, "baseline", metric, claim.quantity)
         also.append(_brief(f"on {new_ones(dataset)}", fold_contrast(by_fold)))
     return told | {"verdict": verdict, "also": also}
+
+
+def _verdict_on_gap(gap: Contrast, scores: pd.Series, variant: str) -> Verdict:
+    """Returns the word for "the gap becomes smaller", undecided where the gap's mean size went the other way.
+
+    That is so on both sides of 0: a gap may fall below 0 and further than it was above, or rise towards it from below.
+    """
+    verdict = directional_verdict(gap.ci_low, gap.ci_high, gap.n_seeds, -1)
+    means = scores.groupby(["variant", "split"]).mean().unstack("split")
+    sizes = (means["train"] - means["test"]).abs()
+    other_way = "contradicted" if sizes[variant] < sizes["baseline"] else "supported"
+    return "undecided" if verdict == other_way else verdict
 
 
 def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
@@ -231,27 +245,33 @@ def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
     """
     if "deeper" not in evidence.by_image.index.unique("variant"):
         return _STUDY
-    differences = image_differences(evidence.by_image, "baseline", metric, baseline="deeper")
-    of = contrast(differences, "train", patients_of(dataset))
-    floor = max(scores[metric] for scores in trivial_scores(dataset.train).values())
-    train = evidence.by_image[metric].xs("train", level="split").groupby(["variant", "seed"]).mean() - floor
-    above = {name: _over_seeds(train.loc[name].to_numpy()) for name in ("baseline", "deeper")}
+    scores = evidence.by_image.loc[["baseline", "deeper"], [metric]].xs("train", level="split", drop_level=False)
+    answers = trivial_scores(dataset.train)
+    best = max(answers, key=lambda answer: answers[answer][metric])
+    single = [trivial_scores(dataset.train.part(np.array([i])))[best][metric] for i in range(len(dataset.train))]
+    trivial = scores.loc[["deeper"]].rename(index={"deeper": "trivial"}, level="variant")
+    trivial[metric] = trivial.index.get_level_values("image").map(dict(zip(dataset.train.names, single, strict=True)))
+    scores = pd.concat([scores, trivial])
+
+    def compare(variant: str, baseline: str) -> tuple[Contrast, list[float]]:
+        differences = image_differences(scores, variant, metric, baseline)
+        return contrast(differences, "train", patients_of(dataset)), effect_by_seed(differences, "train")
+
+    of, by_run = compare("baseline", "deeper")
+    shallower, _ = compare("baseline", "trivial")
+    deeper, deeper_by_run = compare("deeper", "trivial")
     verdict = directional_verdict(of.ci_low, of.ci_high, of.n_seeds)
-    if verdict == "supported" and not (above["deeper"]["ci_high"] < MARGIN < above["baseline"]["ci_low"]):
+    if verdict == "supported" and not (deeper.ci_high < MARGIN < shallower.ci_low):
         verdict = "undecided"
-    if of.n_seeds >= FEWEST_SEEDS and above["deeper"]["ci_low"] > MARGIN:
+    if of.n_seeds >= FEWEST_SEEDS and deeper.ci_low > MARGIN:
         verdict = "contradicted"
-    names = {"baseline": "shallower network", "deeper": "reconstructed deeper network"}
-    also = [{"measure": f"{label} minus the better trivial answer", **above[name]} for name, label in names.items()]
-    return _numbers(of, effect_by_seed(differences, "train")) | {"verdict": verdict, "also": also}
-
-
-def _over_seeds(values: np.ndarray) -> Numbers:
-    """Returns the mean of independent runs with its t interval, these images fixed."""
-    low, high = float("nan"), float("nan")
-    if len(values) > 1:
-        low, high = stats.t.interval(LEVEL, len(values) - 1, values.mean(), max(stats.sem(values), 1e-12))
-    return {"effect": float(values.mean()), "ci_low": float(low), "ci_high": float(high)}
+    also = [
+        _brief("shallower network minus the better trivial answer", shallower),
+        _brief("reconstructed deeper network minus the better trivial answer", deeper),
+    ]
+    untrained = sum(effect <= MARGIN for effect in deeper_by_run)
+    extra = {"untrained": untrained, "first_gradients": dict(evidence.first_gradients)}
+    return _numbers(of, by_run) | {"verdict": verdict, "also": also} | extra
 
 
 def _judge_borders(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
@@ -373,10 +393,23 @@ def explain(claim: Numbers, other: Numbers) -> str:
         told.append("It is adjusted for six contrasts by Holm's procedure.")
     if not claim.get("n_folds") and claim["n_seeds"] < FEWEST_SEEDS:
         told.append(f"Fewer than {FEWEST_SEEDS} runs decide nothing.")
+    if claim["id"] == "C5c":
+        told.append(f"It and those below are widened for {len(claim['also'])} comparisons, after Bonferroni.")
     if any(c["verdict"] == "supported" and abs(c["effect"]) < MARGIN for c in pair) and claim["id"] != "C3c":
         told.append(f"An effect below {MARGIN} hardly matters.")
     for one, two in zip(claim["also"], other["also"], strict=True):
         told.append(_in_both(one["measure"], one, two))
+    if "untrained" in claim:
+        told.append(
+            f"Of {claim['n_seeds']} runs of the deeper network {claim['untrained']} in DSC and {other['untrained']} in "
+            f"Dice end no more than {MARGIN} above that answer."
+        )
+    if claim.get("first_gradients"):
+        deeper, shallower = (claim["first_gradients"][name] for name in ("deeper", "baseline"))
+        told.append(
+            f"Its first layer's gradient has a norm of {deeper:.2g} in the first epoch, the shallower network's of "
+            f"{shallower:.2g}."
+        )
     return " ".join(told)
 
 
@@ -385,7 +418,10 @@ def _in_both(measure: str, dsc: Numbers, dice: Numbers) -> str:
 
 
 def effects_table(evidence: Evidence, dataset: Dataset, variant: str) -> pd.DataFrame:
-    """Returns how a variant differs from the baseline, with intervals over seeds and patients and over seeds alone."""
+    """Returns how a variant differs from the baseline, with intervals over seeds and patients and over seeds alone.
+
+    The former are adjusted where the contrast is one of PRIMARY, and the table says so.
+    """
     rows = {}
     for metric, name in METRICS.items():
         found = contrasts(evidence.by_image, dataset, metric)
@@ -396,6 +432,7 @@ def effects_table(evidence: Evidence, dataset: Dataset, variant: str) -> pd.Data
             seeds = {"effect": of.effect, "ci_low": numbers["seed_low"], "ci_high": numbers["seed_high"]}
             rows[f"{name}, {quantity}"] = {
                 "variant minus baseline [95% interval]": with_interval(numbers),
+                "adjusted": "for six" if (variant, quantity) in PRIMARY else "-",
                 "over seeds alone": with_interval(seeds).partition(" ")[2] or "-",
                 "above 0": f"{above} of {of.n_seeds} pairs",
             }

@@ -5,7 +5,7 @@ same runs, and find them in the store.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, cast
 
@@ -331,12 +331,15 @@ class Evidence:
         at_epoch: the last epoch that baseline and dropout were both scored after, None where there is none.
         equal_epochs: `image_scores` of these two after that epoch, None where there is none.
         folds: `fold_scores` by experiment; empty but in a full study.
+        first_gradients: mean norms of the gradient of the first layer's weights in the first epoch, of "baseline" and
+            "deeper"; empty but in a full study.
     """
 
     by_image: pd.DataFrame
     at_epoch: int | None
     equal_epochs: pd.DataFrame | None
     folds: Mapping[str, pd.DataFrame]
+    first_gradients: Mapping[str, float] = field(default_factory=dict)
 
 
 def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> Evidence:
@@ -349,6 +352,11 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
         at_epoch=max(scored, default=None),
         equal_epochs=image_scores(pair, dataset, max(scored)) if scored else None,
         folds={name: fold_scores(of_name) for name, of_name in runs.items() if EXPERIMENTS[name].folds},
+        first_gradients={
+            name: float(np.mean([run.gradient_norms[0]["conv1.weight"] for run in of_name]))
+            for name, of_name in {"baseline": variants["baseline"], **runs.get("deeper", {})}.items()
+            if "deeper" in runs
+        },
     )
 
 
