@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -276,14 +277,17 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
 
     Args:
         number: of the figure; None for the small one that opens the page, under a table that tells what the claims are.
-        claims: as `lib.claims.judge` gives them; correlations and what was not run are left out.
+        claims: as `lib.claims.judge` gives them; what was not run, or by one run alone, is left out. Correlations have
+            an axis of their own.
         dataset: its name, for the caption.
     """
-    shown = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
+    correlations = [claim for claim in claims if claim.get("effect") is not None and "se" not in claim]
+    known = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
+    shown = [claim for claim in claims if claim in known or claim in correlations]
     ids = list(dict.fromkeys(claim["id"] for claim in shown))
     counts = [claim["n_seeds"] for claim in shown if not claim.get("n_folds")]
     runs = _of_runs(counts[0]) if counts else "no runs"
-    far = any(abs(claim["effect"]) > 0.1 for claim in shown)
+    far = any(abs(effect) > 0.1 for claim in known for effect in claim["by_run"])
     folds = {claim["n_folds"] for claim in shown if claim.get("n_folds")}
     in_folds = f", or over {max(folds)} folds for validation scores" if folds else ""
     caption = (
@@ -292,6 +296,10 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
         "C5c's four, where a claim is among them; pale lines are 95% intervals over seeds alone, with these images "
         f"fixed. Grey: effects smaller than {MARGIN}.{' Beyond 0.05 the axes are logarithmic.' if far else ''}"
     )
+    if correlations:
+        caption += (
+            " On the right, rank correlations with DSC (filled) and Dice (hollow), their intervals over patients."
+        )
     alt = "Effects with intervals. " + "; ".join(
         f"{c['id']} in {METRIC_NAMES[c['metric']]} {c['effect']:+.3f}, {c['verdict']}" for c in shown
     )
@@ -301,11 +309,11 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
     data = pd.DataFrame(shown, columns=pd.Index(columns))
     data["runs"] = [" ".join(f"{effect:.6g}" for effect in claim["by_run"]) for claim in shown]
     figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + (0.42 if number else 0.2) * len(ids)))
-    panels = figure.subplots(1, 2, sharey=True)
-    for ax, metric in zip(panels, METRIC_NAMES, strict=True):
+    panels = figure.subplots(1, 3 if correlations else 2, sharey=True, width_ratios=(3, 3, 2)[: 2 + bool(correlations)])
+    for ax, metric in zip(panels, METRIC_NAMES, strict=False):
         ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
         ax.axvline(0, color="black", linewidth=0.8)
-        for claim in (c for c in shown if c["metric"] == metric):
+        for claim in (c for c in known if c["metric"] == metric):
             row, colour = ids.index(claim["id"]), COLOURS["train"]
             if claim.get("seed_low") is not None:
                 ax.plot((claim["seed_low"], claim["seed_high"]), (row, row), color=colour, linewidth=7, alpha=0.25)
@@ -314,11 +322,22 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
                 ax.plot((claim["ci_low"], claim["ci_high"]), (row, row), color=colour, linewidth=1.8)
             ax.plot(claim["effect"], row, "o", color=colour, markersize=6)
         if far:
-            ax.set_xscale("symlog", linthresh=0.05, linscale=2)
-            ax.set_xticks([-0.2, -0.05, 0, 0.05, 0.2], ["-0.2", "-0.05", "0", "0.05", "0.2"])
+            ax.set_xscale("symlog", linthresh=0.05, linscale=1)
+            ax.set_xticks([-0.2, -0.05, 0, 0.05, 0.2], ["-0.2", "-0.05", "0", "0.05", "0.2"], fontsize=7)
         ax.set(xlabel=f"difference in {METRIC_NAMES[metric]}")
         ax.grid(axis="y", visible=False)
-    labels = {claim["id"]: f"{claim['id']}: {claim['measure']}" if number else claim["id"] for claim in shown}
+    for claim in correlations:
+        ax, colour, is_first = panels[-1], COLOURS["train"], claim["metric"] == "dsc"
+        row = ids.index(claim["id"]) + (-0.22 if is_first else 0.22)
+        ax.plot(claim["by_run"], [row + 0.18] * len(claim["by_run"]), "|", color=BACKDROP, markersize=4)
+        if claim["ci_low"] is not None:
+            ax.plot((claim["ci_low"], claim["ci_high"]), (row, row), color=colour, linewidth=1.8)
+        ax.plot(claim["effect"], row, "o", color=colour, markersize=5, markerfacecolor=colour if is_first else "white")
+    if correlations:
+        panels[-1].axvline(0, color="black", linewidth=0.8)
+        panels[-1].set(xlabel="rank correlation", xlim=(-1, 1))
+        panels[-1].grid(axis="y", visible=False)
+    labels = {claim["id"]: fill(f"{claim['id']}: {claim['measure']}", 36) if number else claim["id"] for claim in shown}
     panels[0].set_yticks(range(len(ids)), [labels[name] for name in ids])
     panels[0].invert_yaxis()
     return figure

@@ -204,7 +204,7 @@ def variant_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict
 
 
 def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
-    """Returns the side experiments as results.json tells them: final scores, and norms of gradients where on top."""
+    """Returns the side experiments as results.json tells them: final scores and seconds of training."""
     return {
         experiment: {
             variant: {
@@ -214,6 +214,7 @@ def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, A
                     {
                         "seed": run.config.seed,
                         "fold": run.fold.index if run.fold else None,
+                        "seconds": sum(run.seconds),
                         **{
                             split: {metric: values.mean().item() for metric, values in of_split.items()}
                             for split, of_split in run.scores[run.config.epochs].items()

@@ -74,7 +74,7 @@ def figure_searches(
     caption = (
         f"Scores on held-out training images of {dataset} against each parameter's value, equally spaced. Pale dots "
         f"are the {folds} folds, between which no {groups} is shared, n = 1 run each; the line is their mean, and no "
-        "band is drawn. Ringed: the study's value."
+        "band is drawn. Ringed: the study's value; all train for as many epochs as the baseline, also with dropout."
     )
     best = {name: means.loc[name]["dsc"].idxmax() for name in scores}
     alt = (

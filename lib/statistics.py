@@ -52,7 +52,7 @@ def crossed_errors(
     unbiased, d matches its mean and variance to a chi-squared variable's; d + 1 is the number of clusters where all are
     of one size. df is Satterthwaite's with V_seeds V_net in place of V_seeds^2: seeds have no part in V if V_net is 0.
     This and WORKING_ICC were chosen in simulation; from 6 seeds on the former hardly matters. Without k, and with one
-    df for all of V from the sizes alone, (sum n)^2 / (sum of n^2) - 1, intervals covered 89% to 98%.
+    df for all of V from the sizes alone, (sum n)^2 / (sum of n^2) - 1, intervals cover too seldom or too often.
 
     Args:
         differences: variant minus baseline, of each image in each pair of runs.
@@ -265,7 +265,8 @@ def directional_verdict(
 ) -> Verdict:
     """Returns the word for a claim that the effect is above 0 (claimed=1) or below 0 (claimed=-1).
 
-    One interval decides the word, so that it can be read off the picture. In the claimed direction:
+    One interval decides the word, so that it can be read off the picture; claims that say more take further ones, in
+    `lib.claims`. In the claimed direction:
         supported       0 < low
         contradicted    high < 0
         not supported   -margin < low <= 0 <= high < margin: the effect, if any, is smaller than the margin

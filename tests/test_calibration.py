@@ -1,5 +1,5 @@
 import pytest
-from calibrate import SCENARIOS, calibrate, calibrate_spearman, family_error, write_page
+from calibrate import SCENARIOS, calibrate, calibrate_folds, calibrate_spearman, family_error, write_page
 
 STUDIES = 500  # 95% of them with an error of 1 percentage point
 
@@ -27,6 +27,11 @@ def test_holm_finds_something_in_a_family_without_effects_in_at_most_one_of_twen
 def test_jackknife_of_patients_covers_a_correlation_where_the_usual_formula_does_not():
     rates = calibrate_spearman(0.5, 0.3, 250, random_state=1)
     assert rates["Bonett-Wright"] < 0.85 < 0.92 <= rates["jackknife"]
+
+
+@pytest.mark.parametrize("shared", [0, 0.5])
+def test_the_interval_over_folds_covers_at_least_as_often_as_it_says(shared):
+    assert calibrate_folds(SCENARIOS[0], shared, STUDIES, random_state=1) >= 0.93
 
 
 def test_page_says_how_it_came_about(tmp_path, monkeypatch):

@@ -234,5 +234,21 @@ def test_effects_show_every_run_and_leave_out_what_has_no_interval():
     np.testing.assert_allclose(ticks, [[0.19, 0.21]])
     assert "Beyond 0.05 the axes are logarithmic" in figure.caption
     assert figure.data["runs"].tolist() == ["0.19 0.21"] * 2
-    near = {**claim, "effect": 0.02}
+    assert len(figure.axes) == 2
+    near = {**claim, "effect": 0.02, "by_run": [0.01, 0.03]}
     assert "logarithmic" not in figure_effects(18, [near], "discs").caption
+
+
+def test_a_correlation_has_an_axis_of_its_own_among_the_effects():
+    difference = {
+        "id": "C3a", "metric": "dsc", "measure": "test score", "n_seeds": 2, "effect": 0.02, "ci_low": 0.01,
+        "ci_high": 0.03, "seed_low": 0.015, "seed_high": 0.025, "verdict": "undecided", "by_run": [0.02], "se": 0.1,
+    }  # fmt: skip
+    correlation = {"id": "C2", "metric": "dice", "measure": "rank correlation", "n_seeds": 2, "verdict": "supported"}
+    correlation |= {"effect": 0.6, "ci_low": 0.2, "ci_high": 0.8, "by_run": [0.5, 0.7]}
+    figure = figure_effects(18, [correlation, difference], "discs")
+    *_, right = figure.axes
+    assert right.get_xlabel() == "rank correlation"
+    assert [list(line.get_xdata()) for line in right.lines if line.get_marker() == "o"] == [[0.6]]
+    assert "logarithmic" not in figure.caption
+    assert "rank correlations with DSC (filled) and Dice (hollow)" in figure.caption
