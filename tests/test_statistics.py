@@ -244,6 +244,14 @@ def test_noninferiority_verdict_follows_the_interval(low, high, seeds, verdict):
     assert noninferiority_verdict(low, high, seeds) == verdict
 
 
+@pytest.mark.parametrize("scale", [0.05, 0.1, 0.3])
+def test_not_supported_is_an_equivalence_test_where_the_interval_holds_zero(scale):
+    for seed in range(20):
+        found = study(simulated(seed) * scale, NINE)
+        said = directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "not supported"
+        assert said == (found.p_equivalent() < 0.025 and found.ci_low <= 0 <= found.ci_high)
+
+
 def test_one_seed_tells_no_interval():
     found = study(simulated(0, seeds=1), NINE)
     assert np.isfinite(found.effect)
