@@ -244,7 +244,7 @@ def test_noninferiority_verdict_follows_the_interval(low, high, seeds, verdict):
     assert noninferiority_verdict(low, high, seeds) == verdict
 
 
-@pytest.mark.parametrize("scale", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("scale", [0.3, 1, 3])
 def test_not_supported_is_an_equivalence_test_where_the_interval_holds_zero(scale):
     for seed in range(20):
         found = study(simulated(seed) * scale, NINE)
