@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lib import engine, experiments, reference, report, store
-from lib.claims import with_interval
+from lib.claims import explain, with_interval
 from lib.data import ROOT, Dataset, load_dataset
 from lib.engine import Planned
 from lib.experiments import trained_runs
@@ -157,5 +157,16 @@ def test_the_verdicts_in_the_readme_are_those_of_the_committed_study():
     if not path.exists():
         pytest.skip("no reference of the study's images is committed yet")
     readme = (ROOT / "README.md").read_text()
-    rows = readme_rows(json.loads(path.read_text()))
-    assert "\n".join(rows) in readme
+    results = json.loads(path.read_text())
+    assert "\n".join(readme_rows(results)) in readme
+    assert f"> {explain(*(claim for claim in results['claims'] if claim['id'] == 'C1'))}\n" in readme
+
+
+def test_the_length_of_the_study_is_that_of_the_committed_one():
+    results = json.loads((ROOT / "reports" / "reference" / "warwick" / "results.json").read_text())
+    runs = [(run, of["config"]["epochs"]) for of in results["variants"].values() for run in of["runs"]]
+    side = (of for experiment in results["side"].values() for of in experiment.values())
+    runs += [(run, of["epochs"]) for of in side for run in of["runs"]]
+    hours = sum(run["seconds"] for run, _ in runs) / 3600
+    length = f"{len(runs)} runs, {sum(epochs for _, epochs in runs):,} epochs and {hours:.1f} core-hours of training"
+    assert length in (ROOT / "docs" / "evidence.md").read_text()
