@@ -112,8 +112,7 @@ def contrasts(by_image: pd.DataFrame, dataset: Dataset, metric: str) -> dict[tup
         differences = image_differences(by_image, variant, metric)
         for quantity in ("test", "train", "gap"):
             found[variant, quantity] = contrast(differences, quantity, patients)
-    adjusted = holm({" ".join(key): found[key] for key in PRIMARY if key in found})
-    return found | {key: adjusted[" ".join(key)] for key in PRIMARY if key in found}
+    return found | holm({key: found[key] for key in PRIMARY if key in found})
 
 
 def judge(evidence: Evidence, dataset: Dataset) -> list[Numbers]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -201,14 +202,10 @@ def duplicates(dataset: Dataset) -> list[list[tuple[str, str]]]:
 
 def shared_patients(dataset: Dataset) -> dict[tuple[str, str], list[str]] | None:
     """Returns which patients each two splits share, None where the patients of a split are not known."""
-    splits = list(dataset.splits.items())
-    if any(split.patients is None for _, split in splits):
+    known = {which: set(split.patients) for which, split in dataset.splits.items() if split.patients is not None}
+    if len(known) < len(dataset.splits):
         return None
-    return {
-        (first, second): sorted(set(one.patients or ()) & set(other.patients or ()))
-        for index, (first, one) in enumerate(splits)
-        for second, other in splits[index + 1 :]
-    }
+    return {(one, other): sorted(known[one] & known[other]) for one, other in combinations(known, 2)}
 
 
 def load_dataset(source: str, *, size: int | None = None, stain: str = "rgb", test_fraction: float = 0.4) -> Dataset:

@@ -164,22 +164,18 @@ def plan(
 
     No two folds share a seed, so that their training noise is independent, and only the last epoch is scored in them.
     """
-    planned: dict[str, list[Planned]] = {}
-    for name, variant in experiment.variants.items():
-        count = experiment.seeds or seeds
-        configs = [
-            variant_config(variant, seed, epochs, learning_rate, precision)
-            for seed in range(count * max(1, len(experiment.folds)))
+    places = [fold for fold in experiment.folds or (None,) for _ in range(experiment.seeds or seeds)]  # a seed each
+    configs = {
+        name: [variant_config(variant, seed, epochs, learning_rate, precision) for seed in range(len(places))]
+        for name, variant in experiment.variants.items()
+    }
+    return {
+        name: [
+            Planned(replace(config, snapshot_every=config.epochs) if fold else config, fold)
+            for config, fold in zip(of_variant, places, strict=True)
         ]
-        planned[name] = (
-            [
-                Planned(replace(config, snapshot_every=config.epochs), experiment.folds[index // count])
-                for index, config in enumerate(configs)
-            ]
-            if experiment.folds
-            else [Planned(config) for config in configs]
-        )
-    return planned
+        for name, of_variant in configs.items()
+    }
 
 
 def stored_run(planned: Planned, dataset: Dataset) -> Run | None:

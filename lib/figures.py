@@ -235,34 +235,30 @@ def figure_foreground(number: int, dataset: Dataset) -> ReportFigure:
 
 
 @mpl.rc_context(STYLE)
-def figure_stains(number: int, colours: Split, stains: Split, count: int = 3) -> ReportFigure:
-    """Composes a few images in their colours, and as haematoxylin, eosin and what these do not explain.
+def figure_stains(number: int, colours: Split, stains: Split) -> ReportFigure:
+    """Composes images in their colours, and as haematoxylin, eosin and what these do not explain.
 
     Args:
         number: of the figure.
-        colours, stains: the same images with the stain "rgb" and "unmixed".
-        count: of images, evenly chosen by name.
+        colours, stains: the same few images with the stain "rgb" and "unmixed".
     """
-    index = np.linspace(0, len(colours) - 1, min(count, len(colours))).round().astype(int)
     caption = (
-        f"{len(index)} training images, in their colours and unmixed, dark where much of a stain is. Each stain is "
+        f"{len(colours)} training images, in their colours and unmixed, dark where much of a stain is. Each stain is "
         "scaled from the 1st to the 99th percentile of the training images; the rest is what the two do not explain."
     )
-    alt = f"{len(index)} images in colours, and as haematoxylin, eosin and the rest."
+    alt = f"{len(colours)} images in colours, and as haematoxylin, eosin and the rest."
     data = pd.DataFrame(
         [
-            {"name": colours.names[i], "channel": channel, "mean": mean, "standard deviation": deviation}
-            for i in index
-            for channel, mean, deviation in zip(
-                STAIN_NAMES, stains.images[i].mean(axis=(0, 1)), stains.images[i].std(axis=(0, 1)), strict=True
-            )
+            {"name": name, "channel": channel, "mean": of.mean(), "standard deviation": of.std()}
+            for name, image in zip(colours.names, stains.images, strict=True)
+            for channel, of in zip(STAIN_NAMES, image.transpose(2, 0, 1), strict=True)
         ]
     )
-    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.95 * len(index)))
-    grid = figure.subplots(len(index), 4, squeeze=False)
-    for row, image in zip(grid, index, strict=True):
-        row[0].imshow(colours.images[image])
-        for ax, channel in zip(row[1:], stains.images[image].transpose(2, 0, 1), strict=True):
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.95 * len(colours)))
+    grid = figure.subplots(len(colours), 4, squeeze=False)
+    for row, image, unmixed in zip(grid, colours.images, stains.images, strict=True):
+        row[0].imshow(image)
+        for ax, channel in zip(row[1:], unmixed.transpose(2, 0, 1), strict=True):
             ax.imshow(channel, cmap="gray_r", vmin=0, vmax=255)
         for ax in row:
             ax.set_axis_off()
@@ -328,11 +324,11 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
         ax.grid(axis="y", visible=False)
     for claim in correlations:
         ax, colour, is_first = panels[-1], COLOURS["train"], claim["metric"] == "dsc"
-        row = ids.index(claim["id"]) + (-0.22 if is_first else 0.22)
-        ax.plot(claim["by_run"], [row + 0.18] * len(claim["by_run"]), "|", color=BACKDROP, markersize=4)
+        y = ids.index(claim["id"]) + (-0.22 if is_first else 0.22)
+        ax.plot(claim["by_run"], [y + 0.18] * len(claim["by_run"]), "|", color=BACKDROP, markersize=4)
         if claim["ci_low"] is not None:
-            ax.plot((claim["ci_low"], claim["ci_high"]), (row, row), color=colour, linewidth=1.8)
-        ax.plot(claim["effect"], row, "o", color=colour, markersize=5, markerfacecolor=colour if is_first else "white")
+            ax.plot((claim["ci_low"], claim["ci_high"]), (y, y), color=colour, linewidth=1.8)
+        ax.plot(claim["effect"], y, "o", color=colour, markersize=5, markerfacecolor=colour if is_first else "white")
     if correlations:
         panels[-1].axvline(0, color="black", linewidth=0.8)
         panels[-1].set(xlabel="rank correlation", xlim=(-1, 1))
@@ -406,6 +402,31 @@ def figure_prediction(
     return figure
 
 
+def draw_scores(
+    figure: Figure, kinds: Mapping[str, pd.DataFrame], labels: Mapping[str, str], panels: Mapping[str, str]
+) -> None:
+    """Adds a panel for each score, in it every run of a variant a dot, their mean a bar; the second kind below, filled.
+
+    Args:
+        kinds: two tables of scores, indexed by variant first. labels: of the variants, from top to bottom.
+        panels: the labels of the scores.
+    """
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for ax, (metric, title) in zip(axes, panels.items(), strict=True):
+        for row, variant in enumerate(labels):
+            for number, ((kind, table), colour) in enumerate(zip(kinds.items(), COLOURS.values(), strict=True)):
+                values, y = table.loc[variant][metric], row - 0.15 + 0.3 * number
+                dots = {"color": colour, "markersize": 4, "markerfacecolor": colour if number else "none"}
+                ax.plot(values, np.full(len(values), y), "o", **dots)  # told apart without colour, too
+                label = None if row else kind
+                ax.plot(values.mean(), y, "|", color=colour, markersize=11, markeredgewidth=2, label=label)
+        ax.set_yticks(range(len(labels)), list(labels.values()))
+        ax.set(xlabel=title)
+        ax.grid(axis="y", visible=False)
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)  # the first on top
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+
+
 @mpl.rc_context(STYLE)
 def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -> ReportFigure:
     """Composes final DSC and Dice of every variant: every run a dot, their mean a bar, train beside test.
@@ -423,25 +444,6 @@ def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -
     listed = "; ".join(f"{label} {means.dsc[v]:.3f} and {means.dice[v]:.3f}" for v, label in labels.items())
     alt = f"Dots of final scores. Mean test DSC and Dice: {listed}."
     figure = ReportFigure(None, caption, alt, scores.reset_index(), figsize=(7.6, 0.9 + 0.4 * len(labels)))
-    panels = {"dsc": "DSC (the study's)", "dice": "Dice coefficient"}
-    for ax, (metric, title) in zip(figure.subplots(1, 2, sharey=True), panels.items(), strict=True):
-        for row, variant in enumerate(labels):
-            for split, y in (("train", row - 0.14), ("test", row + 0.14)):
-                values, colour = scores.xs((variant, split), level=("variant", "split"))[metric], COLOURS[split]
-                filled = colour if split == "test" else "none"  # told apart without colour, too
-                ax.plot(values, np.full(len(values), y), "o", color=colour, markersize=4, markerfacecolor=filled)
-                ax.plot(
-                    values.mean(),
-                    y,
-                    "|",
-                    color=colour,
-                    markersize=11,
-                    markeredgewidth=2,
-                    label=split if row == 0 else None,
-                )
-        ax.set_yticks(range(len(labels)), list(labels.values()))
-        ax.set(xlabel=title)
-        ax.grid(axis="y", visible=False)
-    ax.set_ylim(len(labels) - 0.5, -0.5)  # the first on top
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    kinds = {split: scores.xs(split, level="split") for split in COLOURS}
+    draw_scores(figure, kinds, labels, {"dsc": "DSC (the study's)", "dice": "Dice coefficient"})
     return figure

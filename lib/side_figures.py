@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from lib.figures import BACKDROP, COLOURS, METRIC_NAMES, STYLE, ReportFigure
+from lib.figures import BACKDROP, COLOURS, METRIC_NAMES, STYLE, ReportFigure, draw_scores
 
 AXES = {"noise_std": "sd of the noise", "dropout": "probability of dropout", "l2": "coefficient of L2"}
 
@@ -137,17 +137,5 @@ def figure_patients(
     listed = [f"{label} {means['test split'][v]:.3f} and {means[new_ones][v]:.3f}" for v, label in labels.items()]
     alt = f"Dots of scores. Mean DSC on the test split and on {new_ones}: {'; '.join(listed)}."
     figure = ReportFigure(number, caption, alt, data.reset_index("kind"), figsize=(7.6, 1.1 + 0.5 * len(labels)))
-    panels = figure.subplots(1, 2, sharey=True)
-    for ax, (metric, title) in zip(panels, METRIC_NAMES.items(), strict=True):
-        for row, variant in enumerate(labels):
-            for kind, y, colour in zip(kinds, (row - 0.16, row + 0.16), COLOURS.values(), strict=True):
-                values, filled = kinds[kind].loc[variant][metric], "none" if kind == "test split" else colour
-                ax.plot(values, np.full(len(values), y), "o", color=colour, markersize=3.5, markerfacecolor=filled)
-                label = kind if row == 0 else None
-                ax.plot(values.mean(), y, "|", color=colour, markersize=12, markeredgewidth=2, label=label)
-        ax.set_yticks(range(len(labels)), list(labels.values()))
-        ax.set(xlabel=title)
-        ax.grid(axis="y", visible=False)
-    panels[0].set_ylim(len(labels) - 0.5, -0.5)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    draw_scores(figure, kinds, labels, METRIC_NAMES)
     return figure

@@ -7,7 +7,7 @@ error follows. `tests/calibrate.py` measures how often the intervals cover: docs
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -237,7 +237,7 @@ def fold_contrast(differences: Sequence[float]) -> Contrast:
     return Contrast(effect, se, folds - 1, low, high, p_value, nan, nan, folds, 0, None, folds)
 
 
-def holm(family: Mapping[str, Contrast]) -> dict[str, Contrast]:
+def holm(family: Mapping[Any, Contrast]) -> dict[Any, Contrast]:
     """Returns the contrasts of a family with p values and intervals adjusted for their number, in their order.
 
     Of m contrasts in the order of p, the r-th is tested at 5% / (m - r + 1); after the first that fails, all others at
@@ -250,7 +250,7 @@ def holm(family: Mapping[str, Contrast]) -> dict[str, Contrast]:
     """
     alpha = 1 - LEVEL
     p_values = {name: float(np.nan_to_num(of_name.p_value, nan=1.0)) for name, of_name in family.items()}
-    adjusted: dict[str, Contrast] = {}
+    adjusted: dict[Any, Contrast] = {}
     p_value, tests = 0.0, len(family)
     for rank, name in enumerate(sorted(family, key=p_values.__getitem__)):
         p_value = max(p_value, min(1.0, (len(family) - rank) * p_values[name]))
