@@ -335,6 +335,10 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
         panels[-1].grid(axis="y", visible=False)
     labels = {claim["id"]: fill(f"{claim['id']}: {claim['measure']}", 36) if number else claim["id"] for claim in shown}
     panels[0].set_yticks(range(len(ids)), [labels[name] for name in ids])
+    if number:  # lines of a label start at one place, whatever font a browser has
+        panels[0].tick_params(axis="y", pad=158)
+        for text in panels[0].get_yticklabels():
+            text.set(horizontalalignment="left")
     panels[0].invert_yaxis()
     return figure
 
