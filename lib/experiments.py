@@ -342,6 +342,7 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
     """Returns the scores of the runs of a report, as `report_runs` gives them."""
     variants = runs["variants"]
     pair = {name: variants[name] for name in ("baseline", "dropout")}
+    compared = {"baseline": variants["baseline"], **runs["deeper"]} if "deeper" in runs else {}
     scored = set.intersection(*(set(run.scores) for of_variant in pair.values() for run in of_variant))
     return Evidence(
         by_image=image_scores({**variants, **runs.get("deeper", {})}, dataset),
@@ -350,8 +351,7 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
         folds={name: fold_scores(of_name) for name, of_name in runs.items() if EXPERIMENTS[name].folds},
         first_gradients={
             name: float(np.mean([run.gradient_norms[0]["conv1.weight"] for run in of_name]))
-            for name, of_name in {"baseline": variants["baseline"], **runs.get("deeper", {})}.items()
-            if "deeper" in runs
+            for name, of_name in compared.items()
         },
     )
 

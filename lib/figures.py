@@ -277,13 +277,13 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
             an axis of their own.
         dataset: its name, for the caption.
     """
+    differences = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
     correlations = [claim for claim in claims if claim.get("effect") is not None and "se" not in claim]
-    known = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
-    shown = [claim for claim in claims if claim in known or claim in correlations]
+    shown = sorted([*differences, *correlations], key=claims.index)
     ids = list(dict.fromkeys(claim["id"] for claim in shown))
     counts = [claim["n_seeds"] for claim in shown if not claim.get("n_folds")]
     runs = _of_runs(counts[0]) if counts else "no runs"
-    far = any(abs(effect) > 0.1 for claim in known for effect in claim["by_run"])
+    far = any(abs(effect) > 0.1 for claim in differences for effect in claim["by_run"])
     folds = {claim["n_folds"] for claim in shown if claim.get("n_folds")}
     in_folds = f", or over {max(folds)} folds for validation scores" if folds else ""
     caption = (
@@ -306,10 +306,10 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
     data["runs"] = [" ".join(f"{effect:.6g}" for effect in claim["by_run"]) for claim in shown]
     figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + (0.42 if number else 0.2) * len(ids)))
     panels = figure.subplots(1, 3 if correlations else 2, sharey=True, width_ratios=(3, 3, 2)[: 2 + bool(correlations)])
-    for ax, metric in zip(panels, METRIC_NAMES, strict=False):
+    for ax, metric in zip(panels[:2], METRIC_NAMES, strict=True):
         ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
         ax.axvline(0, color="black", linewidth=0.8)
-        for claim in (c for c in known if c["metric"] == metric):
+        for claim in (c for c in differences if c["metric"] == metric):
             row, colour = ids.index(claim["id"]), COLOURS["train"]
             if claim.get("seed_low") is not None:
                 ax.plot((claim["seed_low"], claim["seed_high"]), (row, row), color=colour, linewidth=7, alpha=0.25)
