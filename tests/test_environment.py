@@ -3,8 +3,10 @@
 import re
 import subprocess
 import tomllib
+from importlib.metadata import metadata
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from lib.data import ROOT
 
@@ -21,6 +23,13 @@ def test_lock_pins_everything_that_pyproject_asks_for():
 def test_lock_names_no_build_of_torch_and_no_place_to_get_it_from():
     assert LOCK["torch"] == "2.13.0"
     assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+@pytest.mark.parametrize("name", LOCK)
+def test_every_pin_installs_on_the_oldest_python_that_the_readme_promises(name):
+    found = metadata(name)
+    assert found["Version"] == LOCK[name]
+    assert SpecifierSet(found["Requires-Python"] or "").contains("3.11.0")  # Debian 12 has 3.11.2
 
 
 def test_conda_environment_reads_the_lock():
