@@ -267,6 +267,22 @@ def figure_stains(number: int, colours: Split, stains: Split) -> ReportFigure:
     return figure
 
 
+def _effects_by_run(claim: Mapping[str, Any]) -> Float64[np.ndarray, " run"]:
+    """Returns the effect in each run; nan where it is unknown, such as the rank correlation of an empty prediction."""
+    return np.array(claim["by_run"], dtype=np.float64)
+
+
+def draw_interval(ax: Axes, low: float | None, high: float | None, y: float, **line: Any) -> None:
+    """Adds an interval as a horizontal line, or nothing where a bound is unknown."""
+    if low is not None and high is not None:
+        ax.plot((low, high), (y, y), **line)
+
+
+def draw_runs(ax: Axes, effects: Float64[np.ndarray, " run"], y: float) -> None:
+    """Adds the effect in each run as a tick; unknown ones (nan) are left out."""
+    ax.plot(effects, np.full(len(effects), y), "|", color=BACKDROP, markersize=4)
+
+
 @mpl.rc_context(STYLE)
 def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], dataset: str) -> ReportFigure:
     """Composes every measured effect with its interval, and the interval of training noise alone behind it.
@@ -277,13 +293,14 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
             an axis of their own.
         dataset: its name, for the caption.
     """
-    differences = [claim for claim in claims if claim.get("seed_low") is not None or claim.get("se") is not None]
-    correlations = [claim for claim in claims if claim.get("effect") is not None and "se" not in claim]
+    known = [claim for claim in claims if claim.get("effect") is not None]
+    differences = [claim for claim in known if claim.get("seed_low") is not None or claim.get("se") is not None]
+    correlations = [claim for claim in known if "se" not in claim]
     shown = sorted([*differences, *correlations], key=claims.index)
     ids = list(dict.fromkeys(claim["id"] for claim in shown))
     counts = [claim["n_seeds"] for claim in shown if not claim.get("n_folds")]
     runs = _of_runs(counts[0]) if counts else "no runs"
-    far = any(abs(effect) > 0.1 for claim in differences for effect in claim["by_run"])
+    far = any((abs(_effects_by_run(claim)) > 0.1).any() for claim in differences)
     folds = {claim["n_folds"] for claim in shown if claim.get("n_folds")}
     in_folds = f", or over {max(folds)} folds for validation scores" if folds else ""
     caption = (
@@ -303,7 +320,7 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
         alt = "Two empty plots, of DSC and Dice: so few runs give no effect an interval"
     columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
     data = pd.DataFrame(shown, columns=pd.Index(columns))
-    data["runs"] = [" ".join(f"{effect:.6g}" for effect in claim["by_run"]) for claim in shown]
+    data["runs"] = [" ".join(f"{effect:.6g}" for effect in _effects_by_run(claim)) for claim in shown]
     figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + (0.42 if number else 0.2) * len(ids)))
     panels = figure.subplots(1, 3 if correlations else 2, sharey=True, width_ratios=(3, 3, 2)[: 2 + bool(correlations)])
     for ax, metric in zip(panels[:2], METRIC_NAMES, strict=True):
@@ -311,11 +328,9 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
         ax.axvline(0, color="black", linewidth=0.8)
         for claim in (c for c in differences if c["metric"] == metric):
             row, colour = ids.index(claim["id"]), COLOURS["train"]
-            if claim.get("seed_low") is not None:
-                ax.plot((claim["seed_low"], claim["seed_high"]), (row, row), color=colour, linewidth=7, alpha=0.25)
-            ax.plot(claim["by_run"], [row + 0.28] * len(claim["by_run"]), "|", color=BACKDROP, markersize=4)
-            if claim["ci_low"] is not None:
-                ax.plot((claim["ci_low"], claim["ci_high"]), (row, row), color=colour, linewidth=1.8)
+            draw_interval(ax, claim.get("seed_low"), claim.get("seed_high"), row, color=colour, linewidth=7, alpha=0.25)
+            draw_runs(ax, _effects_by_run(claim), row + 0.28)
+            draw_interval(ax, claim["ci_low"], claim["ci_high"], row, color=colour, linewidth=1.8)
             ax.plot(claim["effect"], row, "o", color=colour, markersize=6)
         if far:
             ax.set_xscale("symlog", linthresh=0.05, linscale=1)
@@ -325,9 +340,8 @@ def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], data
     for claim in correlations:
         ax, colour, is_first = panels[-1], COLOURS["train"], claim["metric"] == "dsc"
         y = ids.index(claim["id"]) + (-0.22 if is_first else 0.22)
-        ax.plot(claim["by_run"], [y + 0.18] * len(claim["by_run"]), "|", color=BACKDROP, markersize=4)
-        if claim["ci_low"] is not None:
-            ax.plot((claim["ci_low"], claim["ci_high"]), (y, y), color=colour, linewidth=1.8)
+        draw_runs(ax, _effects_by_run(claim), y + 0.18)
+        draw_interval(ax, claim["ci_low"], claim["ci_high"], y, color=colour, linewidth=1.8)
         ax.plot(claim["effect"], y, "o", color=colour, markersize=5, markerfacecolor=colour if is_first else "white")
     if correlations:
         panels[-1].axvline(0, color="black", linewidth=0.8)

@@ -5,6 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
@@ -252,3 +255,32 @@ def test_a_correlation_has_an_axis_of_its_own_among_the_effects():
     assert [list(line.get_xdata()) for line in right.lines if line.get_marker() == "o"] == [[0.6]]
     assert "logarithmic" not in figure.caption
     assert "rank correlations with DSC (filled) and Dice (hollow)" in figure.caption
+
+
+NUMBERS = ("effect", "ci_low", "ci_high", "seed_low", "seed_high", "se", "p_value")
+DIFFERENCE = {
+    "id": "C3a", "metric": "dsc", "measure": "test score", "n_seeds": 3, "effect": 0.02, "ci_low": 0.01, "ci_high": 0.3,
+    "seed_low": 0.015, "seed_high": 0.25, "verdict": "undecided", "by_run": [0.02, 0.2, -0.01], "se": 0.1, "p_value": 0.5,
+}  # fmt: skip
+CORRELATION = {key: value for key, value in DIFFERENCE.items() if key not in ("seed_low", "seed_high", "se")} | {
+    "id": "C2", "metric": "dice", "measure": "rank correlation"
+}  # fmt: skip
+
+
+@hypothesis_settings(max_examples=40)
+@given(
+    claims=st.tuples(st.sampled_from((DIFFERENCE, CORRELATION)), st.sampled_from((DIFFERENCE, CORRELATION))),
+    unknown=st.tuples(st.sets(st.sampled_from(NUMBERS)), st.sets(st.sampled_from(NUMBERS))),
+    unknown_runs=st.tuples(st.sets(st.integers(0, 2)), st.sets(st.integers(0, 2))),
+)
+def test_any_number_may_be_unknown_in_the_picture_of_effects(claims, unknown, unknown_runs):
+    """A network that draws nothing has no rank correlation, one run no interval, one patient no standard error."""
+    shown = [
+        claim
+        | {name: None for name in of_claim if name in claim}
+        | {"by_run": [None if run in of_runs else effect for run, effect in enumerate(claim["by_run"])]}
+        for claim, of_claim, of_runs in zip(claims, unknown, unknown_runs, strict=True)
+    ]
+    figure = figure_effects(18, shown, "discs")
+    assert figure.render("png")
+    assert "None" not in figure.caption + figure.alt
