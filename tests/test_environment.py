@@ -28,7 +28,7 @@ def test_lock_names_no_build_of_torch_and_no_place_to_get_it_from():
 @pytest.mark.parametrize("name", LOCK)
 def test_every_pin_installs_on_the_oldest_python_that_the_readme_promises(name):
     found = metadata(name)
-    assert found["Version"] == LOCK[name]
+    assert found["Version"].partition("+")[0] == LOCK[name]  # a build of torch calls itself 2.13.0+cpu
     assert SpecifierSet(found["Requires-Python"] or "").contains("3.11.0")  # Debian 12 has 3.11.2
 
 
