@@ -48,10 +48,10 @@ study: $(READY) ## the full study, 20 seeds and all side experiments, into repor
 	@$(PY) -m lib.report STUDY=yes $(ARGUMENTS)
 
 verify: $(READY) ## train again, quickly, and compare with the committed results of the full study
-	@$(PY) -m lib.reference $(ARGUMENTS)
+	@$(PY) -m lib.report.verify $(ARGUMENTS)
 
 pdf: $(READY) ## print a report (NAME=, or its DATASET=) into report.pdf, where Chromium is installed
-	@$(PY) -m lib.pdf $(ARGUMENTS)
+	@$(PY) -m lib.report.pdf $(ARGUMENTS)
 
 data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folder of images (CHECK=DIR)
 	@$(PY) -m lib.data $(ARGUMENTS)
@@ -74,13 +74,13 @@ lint: $(TESTS_READY) ## style and types
 	$(PY) -m mypy
 
 bench: $(READY) ## measure training on this machine, in a quarter of an hour, into reports/bench.json
-	@$(PY) tests/bench.py
+	@$(PY) tests/tools/bench.py
 
 calibrate: $(READY) ## how often the intervals cover, in simulated studies, into docs/calibration.md (minutes)
-	@$(PY) tests/calibrate.py
+	@$(PY) tests/tools/calibrate.py
 
 notebooks: $(TESTS_READY) ## execute the notebooks and store the outputs that are the same on every machine
-	$(PY) tests/store_outputs.py notebooks/*.ipynb
+	$(PY) tests/tools/store_outputs.py notebooks/*.ipynb
 
 lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 	$(PY) -m piptools compile -q --upgrade --extra dev --strip-extras --no-header --no-annotate \

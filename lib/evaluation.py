@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from lib.data import Dataset, Split
+from lib.data.dataset import Dataset, Split
 from lib.metrics import DSC, confusion
 from lib.training import TrainingConfig, as_input, build_network, thread_count
 

@@ -1,22 +1,28 @@
-"""What several tests share: a tiny dataset of discs, as arrays and as files, and a store of runs of their own."""
+"""What several tests share: a tiny dataset of discs, a store of runs of their own, a report made once, a browser."""
 
 import os
+import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 # Before lib is imported, so that kernels and workers inherit it: the user's runs are none of the tests' business.
 _runs = tempfile.TemporaryDirectory(prefix="runs-")
 os.environ["REPORT_RUNS"] = _runs.name
 
-from lib import report, store
-from lib.data import Dataset, Split
+from lib import _files
+from lib.data.dataset import Dataset, Split
+from lib.report.make import main
 
+CHROMIUM = shutil.which("chromium")
+QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 QUICK = ("SEEDS=1", "EPOCHS=1", "LEARNING_RATE=0.01")  # of a report in half a minute
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the machine's speed is no test result
@@ -57,15 +63,28 @@ def made_once(discs: Dataset, tmp_path_factory) -> Path:
     """The report of the discs, made by real kernels once in a session, for all processes that run its tests."""
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
-    while (lock := store.lock(shared)) is None:
+    while (lock := _files.lock(shared)) is None:
         time.sleep(0.2)
     made = shared / "reports" / "discs"
     try:
         if not made.exists():
             folder = write_dataset(discs, shared / "discs")
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(report, "REPORTS", made.parent)
-                assert report.main([f"DATASET={folder}", *QUICK]) == 0
+                patch.setattr(_files, "REPORTS", made.parent)
+                assert main([f"DATASET={folder}", *QUICK]) == 0
     finally:
-        store.unlock(lock)
+        _files.unlock(lock)
     return made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, where there is one (`.ci/run` insists on it)."""
+    if not CHROMIUM:
+        if os.environ.get("REQUIRE_BROWSER"):
+            pytest.fail("expected chromium, found none")
+        pytest.skip("no chromium here: the page was not looked at")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        browser.close()

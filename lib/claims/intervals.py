@@ -1,0 +1,302 @@
+"""Paired differences between variants, the intervals they earn, and the verdict on a claim.
+
+Nothing here knows of networks. Every headline number is a contrast: a weighted sum over images of seed-averaged
+differences. Seeds and patients are crossed, images are nested in patients, and `crossed_errors` says how the standard
+error follows. `tests/tools/calibrate.py` measures how often the intervals cover: docs/calibration.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+from scipy import sparse, stats
+
+LEVEL = 0.95  # of every interval before it is adjusted
+MARGIN = 0.01  # of a score: less than this is no difference that matters
+FEWEST_SEEDS = 6  # with fewer, training noise is not known well enough for any verdict
+MANY = 1000  # clusters, from which on a small-sample correction changes nothing and its matrices would be large
+WORKING_ICC = 0.1  # assumed in the small-sample correction: at 0 intervals cover too seldom, at 1 too often
+
+
+@dataclass(frozen=True)
+class CrossedErrors:
+    """What `crossed_errors` finds, one value per study; nan where one seed, or a lone patient, tells no variance."""
+
+    effect: Float[np.ndarray, "study"]
+    se: Float[np.ndarray, "study"]
+    df: Float[np.ndarray, "study"]
+    seed_se: Float[np.ndarray, "study"]
+    effective_clusters: float
+
+
+def crossed_errors(
+    differences: Float[np.ndarray, "study seed image"],
+    weights: Float[np.ndarray, "image"],
+    clusters: Int[np.ndarray, "image"],
+) -> CrossedErrors:
+    """Returns weighted sums of differences, with standard errors over seeds and clusters of images at once.
+
+    u(s, c) is the sum of weight times residual over the images of cluster c in seed s of S, and k(c) its variance over
+    that of the same sum of errors:
+        V_clusters    = sum over c of u(mean, c)^2 / k(c)                               on d degrees of freedom
+        V_seeds       = variance over seeds of the weighted sums / S                    on S - 1
+        V_interaction = sum over s, c of (u(s, c) - u(mean, c))^2 / k(c) / (S (S - 1))  is in both of these, so
+        V             = V_clusters + V_net, where V_net = max(V_seeds - V_interaction, 0)
+        df            = V^2 / (V_clusters^2 / d + V_seeds V_net / (S - 1))
+    k and d follow from a working model in which images of one cluster correlate by WORKING_ICC: k makes V_clusters
+    unbiased, d matches its mean and variance to a chi-squared variable's; d + 1 is the number of clusters where all are
+    of one size. df is Satterthwaite's with V_seeds V_net in place of V_seeds^2: seeds have no part in V if V_net is 0.
+    This and WORKING_ICC were chosen in simulation; from 6 seeds on the former hardly matters. Without k, and with one
+    df for all of V from the sizes alone, (sum n)^2 / (sum of n^2) - 1, intervals cover too seldom or too often.
+
+    Args:
+        differences: variant minus baseline, of each image in each pair of runs.
+        weights: of the images, none of them 0. Images of positive weight share one mean, of negative weight another.
+        clusters: which patient each image shows; a patient's images may have weights of both signs.
+
+    Reference: Cameron, Gelbach and Miller 2011, 10.1198/jbes.2010.07136 (V); Bell and McCaffrey 2002 and, for the
+    working model, Imbens and Kolesar 2016, 10.1162/REST_a_00552 (k, d); Satterthwaite 1946 (df).
+    """
+    n_seeds = differences.shape[1]
+    positive = weights > 0
+    groups = [group for group in (positive, ~positive) if group.any()]
+    by_seed = differences @ weights
+    effect = by_seed.mean(axis=1)
+    unknown = np.full_like(effect, np.nan)
+    v_seeds = by_seed.var(axis=1, ddof=1) / n_seeds if n_seeds > 1 else unknown
+    if n_seeds == 1 or any(np.ptp(clusters[group]) == 0 for group in groups):
+        return CrossedErrors(effect, unknown, unknown, np.sqrt(v_seeds), float("nan"))
+    numbers = np.unique(clusters, return_inverse=True)[1]
+    image = np.arange(len(weights))
+    share = sparse.csr_array((weights, (numbers, image)))  # cluster, image: few of each cluster's are not 0
+    k, d = _small_sample(share, groups)
+    residuals = differences.copy()
+    for group in groups:
+        magnitude = np.abs(weights[group])
+        residuals[..., group] -= (differences[..., group] @ magnitude / magnitude.sum())[..., None]
+    u = (share @ residuals.reshape(-1, len(weights)).T).T.reshape(*residuals.shape[:2], -1)
+    v_clusters = (u.mean(axis=1) ** 2 / k).sum(axis=1)
+    v_interaction = (u.var(axis=1, ddof=1) / k).sum(axis=1) / n_seeds
+    v_net = np.maximum(v_seeds - v_interaction, 0)
+    v = v_clusters + v_net
+    spread = v_clusters**2 / d + v_seeds * v_net / (n_seeds - 1)
+    df = np.divide(v**2, spread, out=np.full_like(v, d), where=spread > 0)
+    return CrossedErrors(effect, np.sqrt(v), df, np.sqrt(v_seeds), float(d + 1))
+
+
+def _small_sample(
+    share: sparse.csr_array, groups: Sequence[Bool[np.ndarray, "image"]]
+) -> tuple[Float[np.ndarray, "cluster"], float]:
+    """Returns k and d of `crossed_errors` from the weights, cluster by image; with MANY clusters k is 1."""
+    target = WORKING_ICC * share.sum(axis=1) ** 2 + (1 - WORKING_ICC) * share.power(2).sum(axis=1)
+    if len(target) > MANY:
+        return np.ones(len(target)), float(target.sum() ** 2 / (target**2).sum())
+    weights = share.toarray()
+    magnitude = np.abs(weights.sum(axis=0))
+    means = sum(np.outer(weights[:, g].sum(axis=1), g * magnitude / magnitude[g].sum()) for g in groups)
+    residual = weights - means
+    by_cluster = residual @ (weights != 0).T
+    covariance = WORKING_ICC * by_cluster @ by_cluster.T + (1 - WORKING_ICC) * residual @ residual.T
+    k = covariance.diagonal() / target
+    return k, float(target.sum() ** 2 / (covariance**2 / np.outer(k, k)).sum())
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How a variant differs from another, in units of the score.
+
+    Attributes:
+        effect: mean over seeds, and over images of equal weight. se, df: of its t distribution over seeds and patients.
+        ci_low, ci_high, p_value: 95% interval and two-sided test of 0; wider and greater once adjusted by `holm`.
+        seed_low, seed_high: 95% interval of training noise alone, these images fixed ("reproducible on this test set").
+        n_patients: None where patients are unknown; each image then is a cluster, and the interval too narrow.
+        effective_clusters: as many of one size would give the patients' variance its degrees of freedom.
+        All but the effect are nan where one seed, or one patient in a split, leaves a variance unknown.
+    """
+
+    effect: float
+    se: float
+    df: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    seed_low: float
+    seed_high: float
+    n_seeds: int
+    n_images: int
+    n_patients: int | None
+    effective_clusters: float
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Returns the bounds of the two-sided interval of a level in (0, 1)."""
+        return _interval(self.effect, self.se, self.df, level)
+
+    def p_above(self, bound: float) -> float:
+        """Returns p of the one-sided test that the effect exceeds a bound: -margin tests non-inferiority."""
+        return _p_above(self.effect - bound, self.se, self.df)
+
+    def p_equivalent(self, margin: float = MARGIN) -> float:
+        """Returns p of two one-sided tests that the effect lies within the margin (Schuirmann 1987)."""
+        return max(_p_above(self.effect + margin, self.se, self.df), _p_above(margin - self.effect, self.se, self.df))
+
+
+def _interval(estimate: float, se: float, df: float, level: float) -> tuple[float, float]:
+    half_width = float(stats.t.ppf((1 + level) / 2, df)) * se
+    return estimate - half_width, estimate + half_width
+
+
+def _p_above(distance: float, se: float, df: float) -> float:
+    if se == 0:
+        return 0.5 * (1 - float(np.sign(distance)))
+    return float(stats.t.sf(distance / se, df))
+
+
+def image_differences(by_image: pd.DataFrame, variant: str, metric: str, baseline: str = "baseline") -> pd.DataFrame:
+    """Returns the differences of `lib.runs.scores.image_scores`, variant minus baseline: seeds x (split, image).
+
+    Raises:
+        ValueError: the two do not have the same seeds and images.
+    """
+    ours, theirs = (by_image[metric].xs(name, level="variant") for name in (variant, baseline))
+    differences = (ours - theirs).unstack(["split", "image"])
+    if differences.isna().to_numpy().any():
+        raise ValueError(f"{variant}: expected the seeds and images of {baseline}, found others")
+    return differences
+
+
+def image_weights(columns: pd.MultiIndex, quantity: str) -> Float[np.ndarray, "image"]:
+    """Returns the weights that make a contrast the mean score of a split, or "gap", train minus test."""
+    split = columns.get_level_values("split")
+    signs = {"train": 1, "test": -1} if quantity == "gap" else {quantity: 1}
+    if missing := set(signs) - set(split):
+        raise ValueError(f"quantity: expected a split of {sorted(set(split))} or gap, found {min(missing)!r}")
+    return np.sum([sign * (split == name) / np.sum(split == name) for name, sign in signs.items()], axis=0)
+
+
+def contrast(
+    differences: pd.DataFrame, quantity: str, patients: Mapping[tuple[str, str], str] | None = None
+) -> Contrast:
+    """Returns a contrast with its intervals.
+
+    Args:
+        differences: as `image_differences` gives them.
+        quantity: a split, such as "test", or "gap".
+        patients: whom each (split, image) shows; one name in both splits is one patient. None: not known.
+
+    Raises:
+        ValueError: a split is missing. KeyError: an image without a patient.
+    """
+    weights = image_weights(differences.columns, quantity)
+    used = weights != 0
+    images = differences.columns[used]
+    whom = range(len(images)) if patients is None else [patients[image] for image in images]
+    clusters = np.unique(whom, return_inverse=True)[1]
+    found = crossed_errors(differences.to_numpy(np.float64)[None][:, :, used], weights[used], clusters)
+    effect, se, df, seed_se = (float(value[0]) for value in (found.effect, found.se, found.df, found.seed_se))
+    return Contrast(
+        effect,
+        se,
+        df,
+        *_interval(effect, se, df, LEVEL),
+        2 * _p_above(abs(effect), se, df),
+        *_interval(effect, seed_se, len(differences) - 1, LEVEL),
+        n_seeds=len(differences),
+        n_images=len(images),
+        n_patients=None if patients is None else len(np.unique(clusters)),
+        effective_clusters=found.effective_clusters,
+    )
+
+
+def effect_by_seed(differences: pd.DataFrame, quantity: str) -> list[float]:
+    """Returns the contrast of each pair of runs: `contrast` has their mean as its effect. Arguments as there."""
+    return [float(effect) for effect in differences.to_numpy(np.float64) @ image_weights(differences.columns, quantity)]
+
+
+def fold_contrast(differences: Sequence[float]) -> Contrast:
+    """Returns the mean difference over the folds of a cross-validation, with its corrected t interval.
+
+    Folds hold out different patients and train from different seeds, so that their scatter has all sources in it; but
+    any two of K share most of their training images. Instead of s^2 / K the variance therefore is
+    s^2 (1 / K + 1 / (K - 1)), the second term being held-out over training images, on K - 1 degrees of freedom.
+
+    Args:
+        differences: one variant minus another, of each fold.
+
+    Reference: Nadeau and Bengio 2003, 10.1023/A:1024068626366.
+    """
+    folds, nan = len(differences), float("nan")
+    effect = float(np.mean(differences))
+    se = float(np.std(differences, ddof=1) * np.sqrt(1 / folds + 1 / (folds - 1))) if folds > 1 else nan
+    low, high = _interval(effect, se, folds - 1, LEVEL)
+    p_value = 2 * _p_above(abs(effect), se, folds - 1)
+    return Contrast(effect, se, folds - 1, low, high, p_value, nan, nan, folds, 0, None, folds)
+
+
+def holm(family: Mapping[Any, Contrast]) -> dict[Any, Contrast]:
+    """Returns the contrasts of a family with p values and intervals adjusted for their number, in their order.
+
+    Of m contrasts in the order of p, the r-th is tested at 5% / (m - r + 1); after the first that fails, all others at
+    its level. The interval of one minus that level excludes 0 exactly if the adjusted p is below 5%. So at most 5% of
+    families hold a "supported" or "contradicted" where the effect is 0. The intervals are not simultaneous, since data
+    choose their levels (Bonferroni's would be, and are wider), and "not supported" is false in at most 2.5% for each
+    claim, not for the family. An unknown p counts as 1.
+
+    Reference: Holm 1979, jstor.org/stable/4615733.
+    """
+    alpha = 1 - LEVEL
+    p_values = {name: float(np.nan_to_num(of_name.p_value, nan=1.0)) for name, of_name in family.items()}
+    adjusted: dict[Any, Contrast] = {}
+    p_value, tests = 0.0, len(family)
+    for rank, name in enumerate(sorted(family, key=p_values.__getitem__)):
+        p_value = max(p_value, min(1.0, (len(family) - rank) * p_values[name]))
+        low, high = family[name].interval(1 - alpha / tests)
+        adjusted[name] = replace(family[name], p_value=p_value, ci_low=low, ci_high=high)
+        tests -= p_value < alpha
+    return {name: adjusted[name] for name in family}
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rho in [-1, 1], its 95% interval, and p of the two-sided test of 0; nan where undefined."""
+
+    rho: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    n_images: int
+    n_patients: int | None
+
+
+def spearman(
+    x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"], patients: Sequence[str] | None = None
+) -> Correlation:
+    """Returns the rank correlation of two quantities over images.
+
+    The interval is a t interval for artanh(rho) on (patients - 1) degrees of freedom with the jackknife's standard
+    error: one patient left out at a time, or one image where patients are unknown. The formula for independent images
+    (Bonett and Wright 2000) covers far too seldom where images of a patient resemble each other. The interval is nan
+    where a quantity is constant or rho is 1 or -1, also without one of the patients. It is
+    about these runs: how other seeds would change a seed-averaged quantity is not in it.
+
+    Reference: Efron and Stein 1981, 10.1214/aos/1176345462.
+    """
+    cluster = np.arange(len(x)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
+    kept = [cluster != left_out for left_out in np.unique(cluster)]
+    rho = rank_correlation(x, y)
+    without = np.array([rank_correlation(x[keep], y[keep]) for keep in kept])
+    low = high = p_value = float("nan")
+    if np.all(np.abs([rho, *without]) < 1):
+        z = float(np.arctanh(rho))
+        se = float(np.sqrt((1 - 1 / len(kept)) * np.sum((np.arctanh(without) - z) ** 2)))
+        low, high = np.tanh(_interval(z, se, len(kept) - 1, LEVEL)).tolist()
+        p_value = 2 * _p_above(abs(z), se, len(kept) - 1)
+    return Correlation(rho, low, high, p_value, len(x), None if patients is None else len(kept))
+
+
+def rank_correlation(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"]) -> float:
+    """Returns Spearman's rho, nan where a quantity is constant."""
+    constant = len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0
+    return float("nan") if constant else float(stats.spearmanr(x, y).statistic)

@@ -1,0 +1,189 @@
+"""Datasets: what they are, and what is to be known of them before anything is computed."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float64, Int64, UInt8
+from sklearn.model_selection import GroupKFold
+
+from lib._errors import UserError
+
+SYNTHETIC = "synthetic"
+SIZE = 128  # pixels, the study's
+STAINS = ("rgb", "unmixed")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their masks, in the order of their names.
+
+    Attributes:
+        names: one per image, such as "image_07".
+        images: RGB, uint8 in 0..255. masks: True in the foreground.
+        patients: of whom each image is (or of which other group), or None where that is not known.
+        original_sizes: height and width of each image before it was resized, None for drawn images.
+    """
+
+    names: tuple[str, ...]
+    images: UInt8[np.ndarray, "image height width 3"]
+    masks: Bool[np.ndarray, "image height width"]
+    patients: tuple[str, ...] | None = None
+    original_sizes: tuple[tuple[int, int], ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def pair(self, name: str) -> tuple[UInt8[np.ndarray, "height width 3"], Bool[np.ndarray, "height width"]]:
+        """Returns one image and its mask."""
+        index = self.names.index(name)
+        return self.images[index], self.masks[index]
+
+    def part(self, index: Int64[np.ndarray, " chosen"]) -> "Split":
+        """Returns some of the images."""
+        names = tuple(self.names[i] for i in index)
+        patients = self.patients and tuple(self.patients[i] for i in index)
+        sizes = self.original_sizes and tuple(self.original_sizes[i] for i in index)
+        return Split(names, self.images[index], self.masks[index], patients, sizes)
+
+    @property
+    def coloured(self) -> Bool[np.ndarray, " image"]:
+        """Whether each image has any colour, and is not grey all over."""
+        return np.array([bool(np.ptp(image, axis=2).any()) for image in self.images])
+
+    @property
+    def foreground(self) -> Float64[np.ndarray, " image"]:
+        """Share of foreground of each image, in [0, 1]."""
+        return self.masks.mean(axis=(1, 2))
+
+    @property
+    def foreground_fraction(self) -> float:
+        """Share of foreground among all pixels of the split, in [0, 1]."""
+        return float(self.masks.mean())
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a test split of images of one size, a second test split where there is one, and their name.
+
+    Their channels are colours where `stain` is "rgb", or stains.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    test_b: Split | None = None
+    stain: str = "rgb"
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: "train", "test" and, where it is there, "testB"."""
+        return {"train": self.train, "test": self.test} | ({"testB": self.test_b} if self.test_b else {})
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        height, width = self.train.masks.shape[1:]
+        return int(height), int(width)
+
+    def summary(self) -> pd.DataFrame:
+        """Returns a table of the splits: number and size of images, and the share of foreground from least to most."""
+        height, width = self.image_size
+        rows = {}
+        for name, split in self.splits.items():
+            low, mean, high = (f"{f(split.foreground):.2f}" for f in (np.min, np.mean, np.max))
+            rows[name] = {
+                "images": len(split),
+                "size": f"{width}x{height}",
+                "foreground": mean,
+                "from": low,
+                "to": high,
+            }
+        return pd.DataFrame(rows).T
+
+    @cached_property
+    def fold_hashes(self) -> dict["Fold", str]:
+        """Hashes of the folds that were asked for so far: dividing and hashing takes a tenth of a second each."""
+        return {}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of names, images and masks: two datasets with one hash train the same networks."""
+        digest = hashlib.sha256()
+        for split in self.splits.values():
+            digest.update(repr((split.names, split.images.shape)).encode())
+            digest.update(np.ascontiguousarray(split.images).data)
+            digest.update(np.packbits(split.masks).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold of a cross-validation in which no patient is in two folds.
+
+    Attributes:
+        images: "train" divides the training split alone, "all" all splits together.
+        index: of the fold that is held out, from 0. of: number of folds, fewer where there are fewer patients.
+    """
+
+    images: Literal["train", "all"]
+    index: int
+    of: int = 5
+
+    def _parts(self, dataset: Dataset) -> dict[str, Split]:
+        """Returns the splits that take part, by name."""
+        return {"train": dataset.train} if self.images == "train" else dataset.splits
+
+    def _groups(self, dataset: Dataset) -> tuple[list[str], tuple[str, ...] | None, np.ndarray]:
+        """Returns names and patients of the images, and a number for each one's patient, its own if none is known."""
+        parts = self._parts(dataset)
+        names = [
+            name if self.images == "train" else f"{which} {name}" for which, of in parts.items() for name in of.names
+        ]
+        known = all(split.patients is not None for split in parts.values())
+        patients = tuple(who for split in parts.values() for who in split.patients or ()) if known else None
+        return names, patients, np.unique(patients or names, return_inverse=True)[1]
+
+    def count(self, dataset: Dataset) -> int:
+        """Returns how many folds there are: fewer than `of` where there are fewer patients, none where there is one."""
+        patients = int(self._groups(dataset)[2].max()) + 1
+        return min(self.of, patients) if patients > 1 else 0
+
+    def of_dataset(self, dataset: Dataset) -> Dataset:
+        """Returns the dataset that trains on all other folds and is tested on this one.
+
+        Where patients are not known, each image counts as one of its own. In folds of all splits an image is called
+        by its split and name, since two splits may share names.
+
+        Raises:
+            UserError: there are fewer folds.
+        """
+        names, patients, groups = self._groups(dataset)
+        if self.index >= (count := self.count(dataset)):
+            raise UserError(f"fold {self.index + 1}: expected that many patients, found {count} in {dataset.name}")
+        train, test = list(GroupKFold(count).split(names, groups=groups))[self.index]
+        parts = self._parts(dataset).values()
+        images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
+        joined = Split(tuple(names), images, masks, patients)
+        return Dataset(dataset.name, joined.part(train), joined.part(test), stain=dataset.stain)
+
+
+def duplicates(dataset: Dataset) -> list[list[tuple[str, str]]]:
+    """Returns the images that are equal pixel by pixel, each as (split, name), equal ones in one list."""
+    found: dict[bytes, list[tuple[str, str]]] = {}
+    for which, split in dataset.splits.items():
+        for name, image in zip(split.names, split.images, strict=True):
+            found.setdefault(hashlib.sha256(np.ascontiguousarray(image).data).digest(), []).append((which, name))
+    return [same for same in found.values() if len(same) > 1]
+
+
+def shared_patients(dataset: Dataset) -> dict[tuple[str, str], list[str]] | None:
+    """Returns which patients each two splits share, None where the patients of a split are not known."""
+    known = {which: set(split.patients) for which, split in dataset.splits.items() if split.patients is not None}
+    if len(known) < len(dataset.splits):
+        return None
+    return {(one, other): sorted(known[one] & known[other]) for one, other in combinations(known, 2)}

@@ -1,0 +1,117 @@
+"""Learning curves and gradients: data in, `Figure` out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+from matplotlib.axes import Axes
+
+from lib.evaluation import History
+from lib.figures.style import BACKDROP, COLOURS, STYLE, ReportFigure, count_of_runs
+
+AXIS_LABELS = {"loss": "cross-entropy (nats per pixel)", "dsc": "DSC (share of equal pixels)"}
+
+
+def _curves(histories: Sequence[History], split: str, metric: str) -> Float64[np.ndarray, "run epoch"]:
+    return np.array([getattr(history, split)[metric] for history in histories])
+
+
+def draw_curves(ax: Axes, epochs: Sequence[int], curves: np.ndarray, **mean_line: Any) -> None:
+    """Adds the learning curves of paired runs (run, epoch): every run thin, their mean strong."""
+    if len(curves) > 1:
+        ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.6)
+    ax.plot(epochs, curves.mean(axis=0), marker="o" if len(epochs) == 1 else None, **mean_line)
+
+
+@mpl.rc_context(STYLE)
+def figure_learning(
+    number: int, label: str, histories: Sequence[History], dataset: str, baseline: Sequence[History] = ()
+) -> ReportFigure:
+    """Composes a learning plot: loss and DSC of train and test against epochs, the baseline's behind.
+
+    Args:
+        number: of the figure.
+        label: of the variant.
+        histories: the variant's, one per seed. baseline: the baseline's, if another variant is shown.
+        dataset: its name, for the caption.
+    """
+    runs, epochs = count_of_runs(len(histories)), histories[0].epochs
+    caption = (
+        f"Learning plot, {label}, on {dataset}: loss and DSC of training and test images, "
+        f"scored without noise or dropout. n = {runs}"
+        + ("; thin lines are single runs, strong lines their mean." if len(histories) > 1 else ".")
+        + (f" Grey: the baseline's mean over {count_of_runs(len(baseline))} with the same seeds." if baseline else "")
+    )
+    train, test = (_curves(histories, split, "dsc").mean(axis=0) for split in COLOURS)
+    alt = (
+        f"Two line plots against epochs for {label}, loss and DSC, mean of {runs}. Between epochs {epochs[0]} "
+        f"and {epochs[-1]} DSC goes from {train[0]:.2f} to {train[-1]:.2f} on training images and from {test[0]:.2f} "
+        f"to {test[-1]:.2f} on test images."
+    )
+    data = pd.concat(
+        pd.DataFrame({"variant": of, "run": run, "split": split, "epoch": history.epochs, **getattr(history, split)})
+        for of, shown in ((label, histories), ("Baseline", baseline))
+        for run, history in enumerate(shown)
+        for split in COLOURS
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 3.3))
+    for ax, metric in zip(figure.subplots(1, 2), AXIS_LABELS, strict=True):
+        for split, dashes in (("train", "--"), ("test", "-")):
+            if baseline:
+                mean = _curves(baseline, split, metric).mean(axis=0, keepdims=True)
+                behind = {"color": BACKDROP, "linewidth": 1.2, "linestyle": dashes, "label": f"baseline, {split}"}
+                draw_curves(ax, baseline[0].epochs, mean, **behind)
+            front = {"color": COLOURS[split], "linewidth": 2, "linestyle": dashes, "label": split}
+            draw_curves(ax, epochs, _curves(histories, split, metric), **front)
+        ax.set(xlabel="epoch", ylabel=AXIS_LABELS[metric])
+        ax.set_xlim(left=0)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def gradient_table(norms: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], epochs: int) -> pd.DataFrame:
+    """Returns the norms of the weights' gradients of the first epochs, as means over runs.
+
+    Args:
+        norms: by network, of each run and epoch, as `Training.gradient_norms` has them.
+        epochs: how many from the first on.
+
+    Returns:
+        Indexed by network and layer, in the order in which a signal passes; a column for each epoch, from 1.
+    """
+    tables = {
+        network: pd.concat([pd.DataFrame(run[:epochs]) for run in runs]).groupby(level=0).mean().T
+        for network, runs in norms.items()
+    }
+    table = pd.concat(tables, names=["network", "layer"])
+    table = table[table.index.get_level_values("layer").str.endswith(".weight")]
+    return table.rename(index=lambda name: name.removesuffix(".weight")).rename(columns=lambda epoch: epoch + 1)
+
+
+@mpl.rc_context(STYLE)
+def figure_gradients(number: int, table: pd.DataFrame, n_runs: int, dataset: str) -> ReportFigure:
+    """Composes the gradient norm of every layer from input to output, a line for each epoch of `gradient_table`."""
+    networks = list(table.index.unique("network"))
+    caption = (
+        f"Norm of the loss's gradient with respect to each layer's weights on {dataset}, from the input on the left to "
+        f"the output on the right; mean over the batches of an epoch and {n_runs} {'run' if n_runs == 1 else 'runs'}. "
+        f"One line an epoch, from the first (darkest) to epoch {table.columns[-1]}. No band is drawn."
+    )
+    firsts = [f"{table.loc[(network, layer), 1]:.2g} in {layer} of the {network} network"
+              for network in networks for layer in table.loc[network].index[[0, -1]]]  # fmt: skip
+    alt = f"Lines of gradient norms by layer. In the first epoch: {'; '.join(firsts)}."
+    figure = ReportFigure(number, caption, alt, table.reset_index(), figsize=(7.6, 3.0))
+    panels = figure.subplots(1, len(networks), sharey=True, width_ratios=[len(table.loc[n]) for n in networks])
+    for ax, network in zip(np.atleast_1d(panels), networks, strict=True):
+        for age, (_, values) in enumerate(table.loc[network].items()):
+            ax.plot(
+                values.index, values, "o-", color=COLOURS["train"], alpha=1 - 0.8 * age / table.shape[1], markersize=3
+            )
+        ax.set(yscale="log", title=f"{network} network")
+        ax.tick_params(axis="x", rotation=45)
+    np.atleast_1d(panels)[0].set_ylabel("gradient norm")
+    return figure

@@ -1,0 +1,92 @@
+"""The gallery of the page: test images, each with the outlines of its mask and of one run's prediction."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Int, UInt8
+from PIL import Image
+from skimage.measure import find_contours
+
+from lib.data.dataset import Split
+from lib.evaluation import THRESHOLD, predict
+from lib.runs.run import Run
+
+LIMIT = 120  # pictures: more would make a file that opens slowly
+EXTREMES = 20  # of the lowest and of the highest scores, where there are more images than that
+LARGEST = 256  # pixels a side of a picture
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of the gallery.
+
+    Attributes:
+        name, patient: of the image; the patient is "" where unknown.
+        dsc, dice: of the run's prediction.
+        true, predicted: shares of foreground, in [0, 1].
+        image: data URI. truth, prediction: outlines, in half pixels, for the "d" of an SVG path.
+    """
+
+    name: str
+    patient: str
+    dsc: float
+    dice: float
+    true: float
+    predicted: float
+    image: str
+    truth: str
+    prediction: str
+
+
+def choose(dsc: np.ndarray, limit: int = LIMIT, extremes: int = EXTREMES) -> Int[np.ndarray, " chosen"]:
+    """Returns which images to show, in their order: all, or the extremes and every so many of the others by rank."""
+    if len(dsc) <= limit:
+        return np.arange(len(dsc))
+    ranked = np.argsort(dsc, kind="stable")
+    others = ranked[extremes:-extremes]
+    sample = others[np.linspace(0, len(others) - 1, limit - 2 * extremes).round().astype(int)]
+    return np.sort(np.concatenate([ranked[:extremes], sample, ranked[-extremes:]]))
+
+
+def outline(mask: Bool[np.ndarray, "height width"]) -> str:
+    """Returns the border of a mask as an SVG path, in half pixels from the image's upper left corner."""
+    parts, every = [], -(-max(mask.shape) // LARGEST)
+    for contour in find_contours(np.pad(mask[::every, ::every], 1).astype(float), 0.5):
+        points = every * (2 * contour[:, ::-1] - 1).astype(int)  # x before y; closed, the last is the first
+        steps = np.diff(points, axis=0)
+        corners = points[:-1][(steps != np.roll(steps, 1, axis=0)).any(axis=1)]
+        lines = " ".join(f"{x} {y}" for x, y in np.diff(corners, axis=0)).replace(" -", "-")
+        parts.append(f"M{corners[0][0]} {corners[0][1]}l{lines}z")
+    return "".join(parts)
+
+
+def _data_uri(image: UInt8[np.ndarray, "height width 3"]) -> str:
+    buffer, picture = io.BytesIO(), Image.fromarray(image)
+    picture.thumbnail((LARGEST, LARGEST))
+    picture.save(buffer, "webp", quality=80, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def pictures(run: Run, split: Split, scores: pd.DataFrame) -> list[Picture]:
+    """Returns the pictures of a gallery.
+
+    Args:
+        run: whose predictions are outlined.
+        split: the images.
+        scores: of this run, indexed by the names of the images, with columns "dsc" and "dice".
+    """
+    dsc, dice = (scores.loc[list(split.names), metric].to_numpy() for metric in ("dsc", "dice"))
+    chosen = choose(dsc)
+    masks_pred = predict(run.network(), torch.from_numpy(split.images[chosen])).numpy() > THRESHOLD
+    return [
+        Picture(
+            split.names[i], split.patients[i] if split.patients else "", float(dsc[i]), float(dice[i]),
+            float(split.masks[i].mean()), float(mask_pred.mean()),
+            _data_uri(split.images[i]), outline(split.masks[i]), outline(mask_pred),
+        )
+        for i, mask_pred in zip(chosen, masks_pred, strict=True)
+    ]  # fmt: skip

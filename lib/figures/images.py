@@ -1,0 +1,177 @@
+"""Figures of images and masks: data in, `Figure` out."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float32, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+from skimage.segmentation import mark_boundaries
+
+from lib.data.dataset import Dataset, Split
+from lib.evaluation import THRESHOLD
+from lib.figures.style import BACKDROP, COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
+
+STAIN_NAMES = ("Haematoxylin", "Eosin", "Rest")
+
+
+def draw_outlined(ax: Axes, image: np.ndarray, mask: np.ndarray) -> None:
+    """Adds an image (height, width, 3) with the outline of its mask, yellow within black: seen on any ground."""
+    ax.imshow(mark_boundaries(image, mask, color=to_rgb(OVERLAY["miss"]), outline_color=(0, 0, 0), mode="inner"))
+    ax.set_axis_off()
+
+
+@mpl.rc_context(STYLE)
+def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 8, rows: int = 2) -> ReportFigure:
+    """Composes a sheet of images of every split, evenly chosen in the order of their names, with masks outlined."""
+    chosen = {
+        which: np.unique(np.linspace(0, len(split) - 1, min(rows * columns, len(split))).round().astype(int))
+        for which, split in dataset.splits.items()
+    }
+    counts = ", ".join(f"{len(index)} of {len(dataset.splits[which])} {which}" for which, index in chosen.items())
+    caption = f"Images of {dataset.name} with the outlines of their masks: {counts}, evenly chosen by name."
+    alt = f"A contact sheet of images with outlined foreground: {counts}."
+    lines = [
+        (which, part)
+        for which, index in chosen.items()
+        for part in np.split(index, range(columns, len(index), columns))
+    ]
+    data = pd.DataFrame(
+        [
+            {"split": which, "name": split.names[i], "foreground": split.foreground[i]}
+            for which, split in dataset.splits.items()
+            for i in chosen[which]
+        ]
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.02 * len(lines)))
+    close = {"wspace": 0.0, "hspace": 0.0, "w_pad": 0.02, "h_pad": 0.03}
+    figure.get_layout_engine().set(**close)  # type: ignore[union-attr]  # the style file sets one
+    grid = figure.subplots(len(lines), columns, squeeze=False)
+    for (which, part), axes in zip(lines, grid, strict=True):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, index in zip(axes, part, strict=False):
+            draw_outlined(ax, dataset.splits[which].images[index], dataset.splits[which].masks[index])
+        if part[0] == chosen[which][0]:
+            axes[0].set_title(which, loc="left")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def figure_foreground(number: int, dataset: Dataset) -> ReportFigure:
+    """Composes how many images of each split have how much foreground, and the mean of each split."""
+    means = {which: split.foreground_fraction for which, split in dataset.splits.items()}
+    listed = ", ".join(f"{which} {mean:.2f}" for which, mean in means.items())
+    sizes = ", ".join(f"{len(split)} {which}" for which, split in dataset.splits.items())
+    caption = f"Share of foreground in the images of {dataset.name} ({sizes}); upright lines are means: {listed}."
+    alt = f"Histograms of the share of foreground; means: {listed}."
+    data = pd.concat(
+        pd.DataFrame({"split": which, "name": split.names, "foreground": split.foreground})
+        for which, split in dataset.splits.items()
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 2))
+    for ax, (which, split) in zip(
+        figure.subplots(1, len(means), squeeze=False)[0], dataset.splits.items(), strict=True
+    ):
+        ax.hist(split.foreground, bins=np.linspace(0, 1, 21), color=COLOURS.get(which, BACKDROP))
+        ax.axvline(means[which], color="black")
+        ax.set(xlabel=f"share of foreground, {which}", ylabel="images", xlim=(0, 1))
+        ax.yaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def figure_stains(number: int, colours: Split, stains: Split) -> ReportFigure:
+    """Composes images in their colours, and as haematoxylin, eosin and what these do not explain.
+
+    Args:
+        number: of the figure.
+        colours, stains: the same few images with the stain "rgb" and "unmixed".
+    """
+    caption = (
+        f"{len(colours)} training images, in their colours and unmixed, dark where much of a stain is. Each stain is "
+        "scaled from the 1st to the 99th percentile of the training images; the rest is what the two do not explain."
+    )
+    alt = f"{len(colours)} images in colours, and as haematoxylin, eosin and the rest."
+    data = pd.DataFrame(
+        [
+            {"name": name, "channel": channel, "mean": of.mean(), "standard deviation": of.std()}
+            for name, image in zip(colours.names, stains.images, strict=True)
+            for channel, of in zip(STAIN_NAMES, image.transpose(2, 0, 1), strict=True)
+        ]
+    )
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.95 * len(colours)))
+    grid = figure.subplots(len(colours), 4, squeeze=False)
+    for row, image, unmixed in zip(grid, colours.images, stains.images, strict=True):
+        row[0].imshow(image)
+        for ax, channel in zip(row[1:], unmixed.transpose(2, 0, 1), strict=True):
+            ax.imshow(channel, cmap="gray_r", vmin=0, vmax=255)
+        for ax in row:
+            ax.set_axis_off()
+    for ax, name in zip(grid[0], ("Colours", *STAIN_NAMES), strict=True):
+        ax.set_title(name)
+    return figure
+
+
+def draw_overlay(ax: Axes, image: np.ndarray, mask_true: np.ndarray, mask_pred: np.ndarray) -> None:
+    """Adds an image (height, width, 3) in grey under the colours of hits, misses and false alarms."""
+    grey = np.repeat(image.mean(axis=2, keepdims=True) / 255, 3, axis=2)
+    kinds = {"hit": mask_true & mask_pred, "miss": mask_true & ~mask_pred, "false alarm": ~mask_true & mask_pred}
+    for kind, pixels in kinds.items():
+        grey[pixels] = 0.5 * grey[pixels] + 0.5 * np.array(to_rgb(OVERLAY[kind]))
+    ax.imshow(grey)
+
+
+@mpl.rc_context(STYLE)
+def figure_prediction(
+    number: int,
+    which: str,
+    name: str,
+    image: UInt8[np.ndarray, "height width 3"],
+    mask_true: Bool[np.ndarray, "height width"],
+    probability: Float32[np.ndarray, "height width"],
+    scores: pd.Series,
+    n_images: int,
+    n_seeds: int,
+) -> ReportFigure:
+    """Composes input, truth, probability and overlay of one test image.
+
+    Args:
+        number: of the figure.
+        which: "best" or "worst". name: of the image.
+        image: RGB. mask_true: True in the foreground. probability: of the foreground, in [0, 1].
+        scores: "dsc" and "dice" of this prediction.
+        n_images, n_seeds: how many images it was chosen from, by a mean over how many runs.
+    """
+    mask_pred = probability > THRESHOLD
+    numbers = f"DSC {scores['dsc']:.3f}, Dice {scores['dice']:.3f}"
+    caption = (
+        f"The {which} of {n_images} test images by DSC, {name}, chosen by its mean over {count_of_runs(n_seeds)}; "
+        f"drawn is the first run's prediction ({numbers}). Foreground is where the probability exceeds {THRESHOLD}."
+    )
+    hits, misses, alarms = (
+        pixels.mean() for pixels in (mask_true & mask_pred, mask_true & ~mask_pred, ~mask_true & mask_pred)
+    )
+    alt = (
+        f"Four pictures of {name}: the input; its true mask, {mask_true.mean():.0%} of the image; the predicted "
+        f"probability, from {probability.min():.2f} to {probability.max():.2f}; and an overlay in which {hits:.0%} of "
+        f"pixels are hits, {misses:.0%} misses and {alarms:.0%} false alarms. {numbers}."
+    )
+    shares = {"foreground": mask_true.mean(), "hits": hits, "misses": misses, "false alarms": alarms}
+    data = pd.DataFrame([{"name": name, **scores, **shares}])
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 2.35))
+    axes = figure.subplots(1, 4)
+    axes[0].imshow(image)
+    axes[1].imshow(mask_true, cmap="gray", vmin=0, vmax=1)
+    shown = axes[2].imshow(probability, cmap="viridis", vmin=0, vmax=1)
+    draw_overlay(axes[3], image, mask_true, mask_pred)
+    for ax, title in zip(axes, ("Input", "Truth", "Probability", "Overlay"), strict=True):
+        ax.set_title(title)
+        ax.set_axis_off()
+    figure.colorbar(shown, cax=axes[2].inset_axes((0, -0.09, 1, 0.05)), orientation="horizontal", ticks=(0, 0.5, 1))
+    axes[3].legend(
+        handles=[Patch(color=colour, label=kind) for kind, colour in OVERLAY.items()], loc="upper center",
+        bbox_to_anchor=(0.5, 0), ncols=3, fontsize=7, handlelength=0.8, columnspacing=0.7, handletextpad=0.3,
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,159 @@
+"""Makes a report: checks, trains, executes the notebooks, and publishes.
+
+Exit code 0 after a complete report, 1 after a failed run, 2 after a user's mistake, 130 after Ctrl-C. In all but
+the first case the report that was there before is untouched.
+"""
+
+import json
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lib import _files
+from lib._errors import FailedRun, UserError
+from lib._files import lock, publish, recover, temporary_folder, unlock
+from lib.claims.intervals import FEWEST_SEEDS
+from lib.data.dataset import Dataset
+from lib.report.parameters import Parameters, parse_parameters, report_name
+from lib.report.provenance import can_train_in, provenance
+from lib.report.results import collect_results
+from lib.runs.finish import report_runs
+from lib.runs.plan import VARIANTS
+from lib.runs.run import Run
+from lib.runs.scores import evidence, mean_scores
+from lib.runs.workers import environment
+
+
+@contextmanager
+def _only_this_process(target: Path) -> Iterator[Path]:
+    """Lends a folder beside the report to make it in, and takes away what a killed process left.
+
+    Temporary files of this process and of its kernels lie in one folder as well, for the same reason.
+    """
+    _files.REPORTS.mkdir(exist_ok=True)
+    staging = target.with_name(f".{target.name}.new")
+    held = lock(staging)
+    if held is None:
+        raise UserError(f"reports/{target.name}: expected to make it alone, found another process at it; see NAME=")
+    temporary = temporary_folder(target)
+    try:
+        for left in (*staging.iterdir(), temporary):
+            shutil.rmtree(left, ignore_errors=True)
+        recover(target)
+        temporary.mkdir(mode=0o700)
+        with environment({"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(temporary / "jupyter")}):
+            tempfile.tempdir = None  # to be read anew
+            yield staging
+    finally:
+        tempfile.tempdir = None
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
+        unlock(held)
+
+
+def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
+    """Makes the whole report and returns its folder."""
+    started = datetime.now(UTC)
+    if not can_train_in(parameters.precision):
+        raise UserError("PRECISION=bf16: expected a CPU with bfloat16 instructions, found none; elsewhere it is slower")
+    dataset = parameters.load()
+    target = _files.REPORTS / report_name(parameters, dataset)
+    height, width = dataset.image_size
+    print(
+        f"data: {dataset.name}, {len(dataset.train)} training and {len(dataset.test)} test images of {width}x{height}"
+    )
+    with _only_this_process(target) as staging:
+        # These take seconds to import, for which a user's mistake need not wait.
+        from lib.report import notebooks
+
+        values = parameters.of_notebooks()
+        chosen, figures = notebooks.NOTEBOOKS, notebooks.FIGURES
+        if parameters.study:
+            chosen, figures = chosen + notebooks.STUDY_NOTEBOOKS, figures + notebooks.STUDY_FIGURES
+        for notebook in chosen:
+            notebooks.check_injection(notebook, values)
+        runs = report_runs(dataset, **parameters.of_runs())
+
+        new, failed = staging / target.name, target.with_name(f"{target.name}.failed")
+        for folder in ("notebooks", "figures", "models"):
+            (new / folder).mkdir(parents=True)
+        try:
+            executed, seconds_by_section = notebooks.execute_notebooks(
+                chosen, new / "notebooks", values, parameters.workers
+            )
+            notebooks.write_figures(executed, new / "figures", figures)
+        except notebooks.NotebookError:
+            shutil.rmtree(failed, ignore_errors=True)
+            new.rename(failed)
+            raise
+        scores = evidence(runs, dataset)
+        given = [a.replace(parameters.dataset, notebooks.public_path(parameters.dataset)) for a in arguments]
+        words = ["make", "study" if parameters.study else "report", *(a for a in given if not a.startswith("STUDY="))]
+        results = {
+            "schema_version": 1,
+            "provenance": provenance(parameters, dataset, started, shlex.join(words))
+            | {"seconds_by_section": seconds_by_section},
+            **collect_results(runs, scores, dataset, parameters),
+        }
+        _write_page(new, executed, results, runs["variants"], scores.by_image, dataset)
+        publish(new, target)
+    shutil.rmtree(failed, ignore_errors=True)
+    return target
+
+
+def _write_page(
+    new: Path,
+    executed: Sequence[Any],
+    results: Mapping[str, Any],
+    runs: Mapping[str, Sequence[Run]],
+    by_image: pd.DataFrame,
+    dataset: Dataset,
+) -> None:
+    """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
+    from lib.figures.effects import figure_effects, figure_summary
+    from lib.figures.gallery import pictures
+    from lib.report.page import PageExporter
+
+    labels = {variant: VARIANTS[variant].label for variant in runs}
+    first = runs["baseline"][0]
+    summary = (
+        figure_summary(mean_scores(by_image.loc[list(runs)]), labels, dataset.name)
+        if len(runs["baseline"]) < FEWEST_SEEDS
+        else figure_effects(None, results["claims"], dataset.name)
+    )
+    shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
+    gallery = pictures(first, dataset.test, shown)
+    for kind in ("png", "svg"):
+        (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
+    (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    page = PageExporter().render(executed, results, summary.to_html(), gallery)
+    (new / "report.html").write_text(page, encoding="utf-8")
+    for variant, of_variant in runs.items():
+        for run in of_variant:
+            torch.save(run.weights, new / "models" / f"{variant}-seed-{run.config.seed}.pt")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code."""
+    try:
+        target = make_report(parse_parameters(arguments), arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: no report was written or replaced; finished runs are kept.", file=sys.stderr)
+        return 130
+    except (FailedRun, OSError) as error:
+        print(f"failed: {error}\nNo report was written or replaced; finished runs are kept.", file=sys.stderr)
+        return 1
+    print(f"report: {(target / 'report.html').relative_to(_files.REPORTS.parent)}")
+    return 0

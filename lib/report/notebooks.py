@@ -1,0 +1,171 @@
+"""Runs the report's notebooks, and believes none of them before every cell has answered."""
+
+import ast
+import base64
+import contextlib
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import psutil
+from nbformat import NotebookNode
+from tqdm import tqdm
+from traitlets.config import Config
+
+from lib._errors import FailedRun
+from lib._files import ROOT
+
+NOTEBOOKS = tuple(
+    ROOT / "notebooks" / f"{stem}.ipynb"
+    for stem in ("1_data", "2.1_segmentation", "2.2a_noise", "2.2b_dropout", "2.2c_l2", "3_claims")
+)
+FIGURES = [1, 2, 3, *range(12, 19)]  # of the data; 12 to 17 as in the study; of the claims
+STUDY_NOTEBOOKS = (ROOT / "notebooks" / "4_side_experiments.ipynb",)  # beside the others, in a full study
+STUDY_FIGURES = [19, 20, 21]
+CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
+
+
+class NotebookError(FailedRun):
+    """A notebook did not run to its end: which one, in which cell, and why."""
+
+
+def notebook_parameters(path: Path) -> dict[str, Any]:
+    """Returns the names and defaults in a notebook's cell tagged "parameters", which holds literals only."""
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    assignments = [node for cell in cells for node in ast.parse("".join(cell["source"])).body]
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
+
+
+def check_injection(path: Path, values: Mapping[str, Any]) -> None:
+    """Refuses what papermill would inject in silence: raises NotebookError for a name or type the notebook lacks.
+
+    Not to be called from several threads: `ast.parse` fails in them now and then under Python 3.11.
+    """
+    defaults = notebook_parameters(path)
+    for name, value in values.items():
+        if name not in defaults:
+            raise NotebookError(f"{path.name}: expected the parameters {', '.join(defaults)}, found {name}")
+        if type(value) is not type(defaults[name]):
+            expected, found = type(defaults[name]).__name__, type(value).__name__
+            raise NotebookError(f"{path.name}: parameter {name}: expected {expected}, found {found}")
+
+
+def incomplete_cell(notebook: NotebookNode) -> str | None:
+    """Returns which code cell did not run to its end, by its position in the source and its first line, or None.
+
+    A saved notebook calls all cells "completed" after its kernel was killed; the missing reply tells.
+    """
+    papermills = {"injected-parameters", "papermill-error-cell-tag"}
+    cells = [cell for cell in notebook.cells if not papermills & set(cell.metadata.get("tags", []))]
+    for position, cell in enumerate(cells, start=1):
+        if cell.cell_type == "code" and cell.source.strip():
+            replied = cell.execution_count and "shell.execute_reply" in cell.metadata.get("execution", {})
+            if not replied or any(output.output_type == "error" for output in cell.outputs):
+                return f"cell {position} ({cell.source.strip().splitlines()[0]})"
+    return None
+
+
+def public_path(dataset: str) -> str:
+    """Returns a dataset's path as a report may tell it: relative as it was given, absolute without its folders."""
+    return f".../{Path(dataset).name}" if Path(dataset).is_absolute() else dataset
+
+
+def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], timeout: int) -> NotebookNode:
+    """Runs one notebook from top to bottom in a kernel of its own.
+
+    Args:
+        source: the notebook, with a cell tagged "parameters".
+        target: where the executed one is written, as far as it came.
+        values: replace defaults of that cell.
+        timeout: seconds that one cell may take.
+
+    Returns:
+        The executed notebook, without the cells tagged "explore": every other cell ran, and nothing in it tells when
+        or in which folder.
+
+    Raises:
+        NotebookError: an exception, a dead kernel or a timeout, with the cell in which it happened.
+    """
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are told once, below
+    asked = nbformat.read(source, as_version=4)
+    # Widgets are for JupyterLab, and no part of a report.
+    asked.cells = [cell for cell in asked.cells if "explore" not in cell.metadata.get("tags", [])]
+    cause: Exception | None = None
+    # Sockets in a folder of their own: on TCP other users of the machine could read along, and ipykernel warns of it.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        transport = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
+        try:
+            papermill.execute_notebook(
+                asked, target, dict(values), kernel_name="python3", progress_bar=False,
+                execution_timeout=timeout, iopub_timeout=timeout, start_timeout=120, config=transport,
+            )  # fmt: skip
+        except Exception as error:
+            cause = error
+    notebook = nbformat.read(target, as_version=4) if target.exists() else None
+    where = incomplete_cell(notebook) if notebook else "before its first cell"
+    if cause or where or notebook is None:
+        name, reason = getattr(cause, "ename", type(cause).__name__), str(getattr(cause, "evalue", cause)).strip()
+        told = ": ".join([name, *reason.splitlines()[:1]]) if cause else "ended before its last cell"
+        raise NotebookError(f"{source.name}, {where}: {told}") from cause
+    notebook.metadata.pop("papermill")  # tells the time and the folder
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.id = "injected-parameters"  # papermill's is random
+            shown = {name: public_path(value) if name == "dataset" else value for name, value in values.items()}
+            cell.source = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in shown.items())])
+    nbformat.write(notebook, target)
+    return notebook
+
+
+def execute_notebooks(
+    sources: Sequence[Path], folder: Path, values: Mapping[str, Any], workers: int
+) -> tuple[list[NotebookNode], dict[str, float]]:
+    """Runs notebooks, some at the same time, into a folder.
+
+    Returns:
+        The executed notebooks, and how many seconds each took, which nothing in them tells.
+
+    Raises:
+        NotebookError: the first, after all have ended.
+    """
+
+    def timed(source: Path) -> tuple[NotebookNode, float]:
+        started = time.monotonic()
+        notebook = execute_notebook(source, folder / source.name, values, CELL_TIMEOUT)
+        return notebook, round(time.monotonic() - started, 1)
+
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(timed, source) for source in sources]
+        try:
+            done = [future.result() for future in tqdm(futures, desc="notebooks", unit="notebook")]
+        except BaseException:  # Ctrl-C above all: kernels have sessions of their own and would go on
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in psutil.Process().children():
+                with contextlib.suppress(psutil.Error):  # it may have ended by itself
+                    if "ipykernel_launcher" in child.cmdline():
+                        child.kill()
+            raise
+    seconds = {source.stem: of_one for source, (_, of_one) in zip(sources, done, strict=True)}
+    return [notebook for notebook, _ in done], seconds
+
+
+def write_figures(notebooks: Sequence[NotebookNode], folder: Path, expected: Sequence[int]) -> None:
+    """Writes every figure as PNG and SVG; raises NotebookError if one is missing, doubled or has no alt text."""
+    found = []
+    for output in (output for nb in notebooks for cell in nb.cells for output in cell.get("outputs", [])):
+        if figure := output.get("metadata", {}).get("report_figure"):
+            found.append(figure["number"] if figure["alt"].strip() else None)
+            stem = folder / f"figure-{figure['number']}"
+            stem.with_suffix(".png").write_bytes(base64.b64decode(output.data["image/png"]))
+            stem.with_suffix(".svg").write_text(output.data["image/svg+xml"])
+    if found != list(expected):
+        raise NotebookError(f"figures: expected {list(expected)} with alt texts, found {found}")

@@ -1,0 +1,116 @@
+"""Executed notebooks in, one HTML page out: the template folder beside this file says how it looks."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from latex2mathml.converter import convert
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from nbformat.v4 import new_notebook
+from traitlets.config import Config
+
+from lib.figures.gallery import Picture
+
+HIDDEN_TAGS = {"parameters", "injected-parameters", "setup"}  # of cells that the reader of the page needs not
+SCRIPT = Path(__file__).with_name("template") / "script.js"
+
+
+class _Renderer(IPythonRenderer):
+    """Markdown with formulas typeset here, since no script does it in the page, and with links to figures.
+
+    Attributes:
+        figures: the numbers of those that the page has. mentioned: those that its text has named so far.
+    """
+
+    def __init__(self, figures: set[str], mentioned: set[str]) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.figures, self.mentioned = figures, mentioned
+
+    def text(self, text: str) -> str:
+        return re.sub(r"\bFigure (\d+)\b", self._link, super().text(text))
+
+    def _link(self, named: re.Match[str]) -> str:
+        if named[1] not in self.figures:
+            return named[0]
+        anchor = "" if named[1] in self.mentioned else f' id="text-figure-{named[1]}"'
+        self.mentioned.add(named[1])
+        return f'<a href="#figure-{named[1]}"{anchor}>{named[0]}</a>'
+
+    def block_math(self, body: str) -> str:
+        return convert(body, display="block")
+
+    def inline_math(self, body: str) -> str:
+        return convert(body)
+
+
+class PageExporter(HTMLExporter):
+    """nbconvert's HTML exporter with this project's template, which loads nothing from anywhere."""
+
+    def __init__(self) -> None:
+        basedirs = [str(Path(__file__).parent)]
+        super().__init__(
+            config=Config({"HTMLExporter": {"extra_template_basedirs": basedirs}}), template_name="template"
+        )
+        self.exclude_input_prompt = self.exclude_output_prompt = True
+        self._figures: set[str] = set()
+        self._mentioned: set[str] = set()
+
+    @pass_context
+    def markdown2html(self, context: Context, source: str) -> str:  # noqa: ARG002 - nbconvert's signature
+        """Renders Markdown with formulas as MathML and "Figure 12" as a link."""
+        return str(MarkdownWithMath(renderer=_Renderer(self._figures, self._mentioned)).render(source))
+
+    def _link_back(self, label: re.Match[str]) -> str:
+        if label[1] not in self._mentioned:
+            return label[0]
+        back = f'<a href="#text-figure-{label[1]}" title="Back to the text">Figure {label[1]}.</a>'
+        return f'<strong class="number">{back}</strong>'
+
+    def render(
+        self,
+        notebooks: Sequence[NotebookNode],
+        results: Mapping[str, Any],
+        summary_figure: str,
+        gallery: Sequence[Picture] = (),
+    ) -> str:
+        """Returns the page: the same bytes for the same input.
+
+        Args:
+            notebooks: executed, each opening with a Markdown cell whose first line is its heading "## ...".
+            results: the content of results.json.
+            summary_figure: HTML of the figure that opens the page.
+            gallery: of test images.
+        """
+        page, sections = new_notebook(metadata=notebooks[0].metadata), []
+        for notebook in notebooks:
+            cells = [cell for cell in deepcopy(notebook.cells) if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))]
+            title = cells[0].source.splitlines()[0].removeprefix("## ")
+            cells[0].metadata["section"] = "section-" + re.sub(r"[^0-9a-z]+", "-", title.lower()).strip("-")
+            sections.append({"id": cells[0].metadata["section"], "title": title})
+            page.cells += cells
+        outputs = [output for cell in page.cells for output in cell.get("outputs", [])]
+        self._figures = {
+            str(o.metadata["report_figure"]["number"]) for o in outputs if "report_figure" in o.get("metadata", {})
+        }
+        self._mentioned = set()
+        script = SCRIPT.read_text(encoding="utf-8")
+        resources = {
+            "results": results,
+            "sections": sections,
+            "summary_figure": summary_figure,
+            "gallery": gallery,
+            "script": script,
+            # The browser runs this script and no other, whatever a name in the data may smuggle in.
+            "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        }
+        body = str(self.from_notebook_node(page, resources=resources)[0])
+        body = body.replace("<th></th>", "<td></td>")  # pandas' empty corner is no heading
+        return re.sub(r'<strong class="number">Figure (\d+)\.</strong>', self._link_back, body)

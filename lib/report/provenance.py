@@ -1,0 +1,70 @@
+"""What a report was made with."""
+
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib._files import ROOT
+from lib.data.dataset import Dataset
+from lib.report.parameters import Parameters
+from lib.training import Precision, TrainingConfig
+
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "pillow", "papermill", "nbconvert", "nbclient")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        output = subprocess.run(("git", *arguments), cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return output.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def cpu() -> str:
+    """Returns the processor's name, with the numbers that tell models of one name apart where they are known."""
+    cpuinfo = Path("/proc/cpuinfo")
+    told = cpuinfo.read_text() if cpuinfo.exists() else ""
+    names = re.findall(r"model name\s*:\s*(.+)", told)
+    numbers = [
+        f"{kind} {found[0]}" for kind in ("family", "model") if (found := re.findall(rf"{kind}\s*: (\d+)", told))
+    ]
+    return f"{names[0]} ({', '.join(numbers)})" if names else platform.processor()
+
+
+def can_train_in(precision: Precision) -> bool:
+    """Returns whether this processor has the instructions for a precision; without them it is 20 times slower."""
+    return precision == "fp32" or torch.cpu._is_avx512_bf16_supported()
+
+
+def machine(parameters: Parameters) -> dict[str, Any]:
+    """Returns what, beside code and data, decides the bits of a run."""
+    return {
+        "packages": {package: version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "threads": TrainingConfig().threads,
+        "precision": parameters.precision,
+    }
+
+
+def provenance(parameters: Parameters, dataset: Dataset, started: datetime, command: str) -> dict[str, Any]:
+    """Returns what is needed to regenerate the report, and what it was made with."""
+    ours = _git("rev-parse", "--show-toplevel") == str(ROOT)  # not of a repository that this folder lies in
+    status = _git("status", "--porcelain") if ours else None
+    return {
+        "git_commit": _git("rev-parse", "HEAD") if ours else None,
+        "git_dirty": None if status is None else bool(status),
+        **machine(parameters),
+        "workers": parameters.workers,
+        "dataset_sha256": dataset.sha256,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+        "command": command,
+    }

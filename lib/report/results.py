@@ -1,0 +1,93 @@
+"""The content of results.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lib.claims.reference import reference_for
+from lib.claims.verdicts import judge
+from lib.data.dataset import SYNTHETIC, Dataset, duplicates, shared_patients
+from lib.evaluation import trivial_scores
+from lib.report.parameters import Parameters
+from lib.runs.plan import EXPERIMENTS, VARIANTS
+from lib.runs.run import Run
+from lib.runs.scores import Evidence, extreme_images, image_scores, mean_scores
+
+
+def variant_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Any]:
+    """Returns the runs of some variants as results.json tells them."""
+    scores = mean_scores(image_scores(runs, dataset))
+    return {
+        variant: {
+            "label": VARIANTS[variant].label,
+            "config": {key: value for key, value in vars(of_variant[0].config).items() if key != "seed"},
+            "runs": [
+                {
+                    "seed": run.config.seed,
+                    "seconds": sum(run.history.seconds),
+                    "history": vars(run.history),
+                    **{split: scores.loc[(variant, run.config.seed, split)].to_dict() for split in dataset.splits},
+                }
+                for run in of_variant
+            ],
+        }
+        for variant, of_variant in runs.items()
+    }
+
+
+def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
+    """Returns the side experiments as results.json tells them: final scores and seconds of training."""
+    return {
+        experiment: {
+            variant: {
+                "label": EXPERIMENTS[experiment].variants[variant].label,
+                "epochs": of_variant[0].config.epochs,
+                "runs": [
+                    {
+                        "seed": run.config.seed,
+                        "fold": run.fold.index if run.fold else None,
+                        "seconds": sum(run.seconds),
+                        **{
+                            split: {metric: values.mean().item() for metric, values in of_split.items()}
+                            for split, of_split in run.scores[run.config.epochs].items()
+                        },
+                    }
+                    for run in of_variant
+                ],
+            }
+            for variant, of_variant in of_experiment.items()
+        }
+        for experiment, of_experiment in runs.items()
+        if experiment != "variants"
+    }
+
+
+def collect_results(
+    runs: Mapping[str, Mapping[str, Sequence[Run]]], scores: Evidence, dataset: Dataset, parameters: Parameters
+) -> dict[str, Any]:
+    """Returns the content of results.json, but for its provenance: all that the report says, for machines."""
+    shared = shared_patients(dataset)
+    patients = {patient for split in dataset.splits.values() for patient in split.patients or ()}
+    return {
+        "parameters": parameters.model_dump() | {"dataset": dataset.name},
+        "dataset": {
+            "name": dataset.name,
+            "synthetic": parameters.dataset == SYNTHETIC,
+            "n_train": len(dataset.train),
+            "n_test": len(dataset.test),
+            "n_test_b": len(dataset.test_b) if dataset.test_b else None,
+            "image_size": dataset.image_size,
+            "foreground_fraction": {name: split.foreground_fraction for name, split in dataset.splits.items()},
+            "patients": len(patients) or None,
+            "shared_patients": None if shared is None else {" and ".join(two): ids for two, ids in shared.items()},
+            "duplicates": [[" ".join(image) for image in same] for same in duplicates(dataset)],
+            "trivial": {answer: dict(of_answer) for answer, of_answer in trivial_scores(dataset.test).items()},
+        },
+        "variants": variant_results(runs["variants"], dataset),
+        "images": {
+            which: {"name": image.name, "dsc": image["dsc"], "dice": image["dice"]}
+            for which, image in extreme_images(scores.by_image).items()
+        },
+        "claims": judge(scores, dataset),
+        "reference": None if parameters.study else reference_for(dataset),
+        "side": side_results(runs),
+    }

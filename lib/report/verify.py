@@ -1,0 +1,93 @@
+"""`make verify`: whether runs at hand reproduce the committed results of a full study.
+
+Exit code 0 if every number is reproduced, 1 if one is not, 2 after a user's mistake.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from lib._errors import FailedRun, UserError
+from lib.claims.reference import compare, final_scores, find_reference, read_references
+from lib.data.dataset import Dataset
+from lib.runs import store
+
+SAME_MACHINE = ("cpu", "packages", "python", "platform", "threads", "precision")
+GIVEN = ("DATASET", "SEEDS", "WORKERS", "STAIN", "SIZE", "TEST_FRACTION")  # what `make verify` takes
+
+
+@contextmanager
+def _empty_store(dataset: Dataset) -> Iterator[None]:
+    """Lends a store without runs, but for those of a verification that was cut off: stored runs reproduce nothing."""
+    usual, store.STORE = store.STORE, store.STORE / f"verify-{dataset.sha256[:16]}"
+    try:
+        yield
+        shutil.rmtree(store.STORE)
+    finally:
+        store.STORE = usual
+
+
+def verify(arguments: Sequence[str]) -> bool:
+    """Trains a quick report's runs as the reference of a dataset was trained, and prints what they reproduce."""
+    from lib.report.parameters import parse_parameters
+    from lib.report.provenance import can_train_in, machine
+    from lib.report.results import variant_results
+    from lib.runs.finish import trained_runs
+
+    fixed = [argument for argument in arguments if argument.partition("=")[0] not in GIVEN]
+    if fixed:
+        raise UserError(f"{fixed[0]}: expected {', '.join(GIVEN)} only; all else is as the reference was trained")
+    asked = parse_parameters(arguments)
+    dataset: Dataset = asked.load()
+    found = find_reference(dataset.sha256)
+    if found is None or found[1]["provenance"]["dataset_sha256"] != dataset.sha256:
+        known = ", ".join(read_references()) or "none"
+        raise UserError(f"DATASET={asked.dataset}: expected the data of a reference ({known}), found other data")
+    name, results = found
+    theirs = results["parameters"]
+    if asked.seeds > theirs["seeds"]:
+        raise UserError(f"SEEDS={asked.seeds}: expected at most the reference's {theirs['seeds']}, found more")
+    precision = theirs["precision"] if can_train_in(theirs["precision"]) else "fp32"
+    same = {key: theirs[key] for key in ("epochs", "learning_rate")}
+    parameters = asked.model_copy(update=same | {"precision": precision})
+    ours = machine(parameters)
+    other = [key for key in SAME_MACHINE if ours[key] != results["provenance"][key]]
+    print(f"{asked.seeds} runs of each variant on {name}, against the {theirs['seeds']} of its reference.")
+    print(
+        f"Tolerance: the scatter of the reference's runs, since these differ: {', '.join(other)}."
+        if other
+        else "Tolerance: none, since machine, versions and precision are the reference's."
+    )
+    with _empty_store(dataset):
+        runs = trained_runs(
+            dataset, tuple(results["variants"]), **{k: v for k, v in parameters.of_runs().items() if k != "study"}
+        )
+    table = compare(
+        final_scores({"variants": variant_results(runs, dataset)}), final_scores(results), bitwise=not other
+    )
+    shown = table.assign(reproduced=np.where(table["reproduced"], "reproduced", "NOT REPRODUCED"))
+    print(shown.to_string(float_format="{:.4f}".format))
+    print(f"{table['reproduced'].sum()} of {len(table)} numbers reproduced.")
+    return bool(table["reproduced"].all())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code."""
+    try:
+        return 0 if verify(arguments) else 1
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: finished runs are kept.", file=sys.stderr)
+        return 130
+    except (FailedRun, OSError) as error:
+        print(f"failed: {error}; finished runs are kept.", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""The variants of the study, the experiments made of them, and the runs that these take."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lib.data.dataset import Dataset, Fold
+from lib.runs import store
+from lib.training import Precision, TrainingConfig
+
+
+class Planned(NamedTuple):
+    """A run that is wanted: its configuration, and the fold of the dataset, or None for its own splits."""
+
+    config: TrainingConfig
+    fold: Fold | None = None
+
+    def data(self, dataset: Dataset) -> Dataset:
+        """Returns what the run is trained and scored on."""
+        return self.fold.of_dataset(dataset) if self.fold else dataset
+
+    def folder(self, dataset: Dataset) -> Path:
+        """Returns the run's folder in the store."""
+        return store.folder_of(self.config, dataset, self.fold)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the comparison: a name to print, and what differs from the baseline."""
+
+    label: str
+    changes: Mapping[str, Any]  # of TrainingConfig
+    epochs_factor: int = 1  # times the baseline's epochs
+
+
+# A variant is one line here; tables, comparison and results.json take it up by themselves.
+VARIANTS: dict[str, Variant] = {
+    "baseline": Variant("Baseline", {}),
+    "noise": Variant("Noise", {"noise_std": 0.03}),
+    "dropout": Variant("Dropout", {"network": "dropout_CNN_segment"}, epochs_factor=2),
+    "l2": Variant("L2", {"l2": 5e-5}),
+}
+# The values among which the study's own was chosen "after trial and error", or might have been.
+SEARCHED: dict[str, dict[float, Variant]] = {
+    "noise_std": {std: Variant(f"{std:g}", {"noise_std": std}) for std in (0.0, 0.01, 0.03, 0.1)},
+    "dropout": {  # at the baseline's number of epochs, so that 0 is the baseline
+        0.0: Variant("0", {}),
+        **{p: Variant(f"{p:g}", {"network": "dropout_CNN_segment", "dropout": p}) for p in (0.25, 0.5, 0.75)},
+    },
+    "l2": {
+        coefficient: Variant(f"{coefficient:g}", {"l2": coefficient}) for coefficient in (0, 5e-6, 5e-5, 5e-4, 5e-3)
+    },
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Variants that are compared on the same data.
+
+    Attributes:
+        variants: by their keys.
+        folds: of the dataset; none trains on the training split and tests on the test split.
+        seeds: runs of each variant in each fold; 0 is as many as the report asks for.
+    """
+
+    variants: Mapping[str, Variant]
+    folds: tuple[Fold, ...] = ()
+    seeds: int = 0
+
+
+_VALIDATION = tuple(Fold("train", index) for index in range(5))
+# What a full study trains. All but the first are what the study mentions in passing, or what its claims ask for.
+EXPERIMENTS: dict[str, Experiment] = {
+    "variants": Experiment(VARIANTS),
+    "deeper": Experiment(
+        {"deeper": Variant("Deeper network", {"network": "deeper_CNN_segment", "snapshot_every": 20})}
+    ),
+    "dropout layers": Experiment(
+        {
+            "one": Variant("One layer, p = 0.5", {"network": "dropout_CNN_segment", "dropout": 0.5}, epochs_factor=2),
+            "two": Variant("Two layers, p = 0.2", {"network": "two_dropouts_CNN_segment"}, epochs_factor=2),
+        },
+        _VALIDATION,
+        seeds=1,
+    ),
+    **{
+        parameter: Experiment({variant.label: variant for variant in values.values()}, _VALIDATION, seeds=1)
+        for parameter, values in SEARCHED.items()
+    },
+    "new patients": Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2),
+    "weight decay": Experiment(
+        {
+            "penalty": VARIANTS["l2"],
+            "adam": Variant("Adam, weight_decay 1e-4", {"weight_decay": 1e-4}),
+            "adamw": Variant("AdamW, weight_decay 1e-4", {"optimizer": "AdamW", "weight_decay": 1e-4}),
+            "adamw default": Variant("AdamW, its default 0.01", {"optimizer": "AdamW", "weight_decay": 1e-2}),
+        },
+        seeds=3,
+    ),
+}
+
+
+def variant_config(
+    variant: str | Variant, seed: int, epochs: int, learning_rate: float = 1e-3, precision: Precision = "fp32"
+) -> TrainingConfig:
+    """Returns the configuration of one run; variants of one seed share initialisation and batch order."""
+    spec = VARIANTS[variant] if isinstance(variant, str) else variant
+    baseline = TrainingConfig(
+        seed=seed, epochs=epochs * spec.epochs_factor, learning_rate=learning_rate, precision=precision
+    )
+    return replace(baseline, **spec.changes)
+
+
+def plan(
+    experiment: Experiment, seeds: int, epochs: int, learning_rate: float = 1e-3, precision: Precision = "fp32"
+) -> dict[str, list[Planned]]:
+    """Returns the runs of each variant of an experiment.
+
+    No two folds share a seed, so that their training noise is independent, and only the last epoch is scored in them.
+    """
+    places = [fold for fold in experiment.folds or (None,) for _ in range(experiment.seeds or seeds)]  # a seed each
+    configs = {
+        name: [variant_config(variant, seed, epochs, learning_rate, precision) for seed in range(len(places))]
+        for name, variant in experiment.variants.items()
+    }
+    return {
+        name: [
+            Planned(replace(config, snapshot_every=config.epochs) if fold else config, fold)
+            for config, fold in zip(of_variant, places, strict=True)
+        ]
+        for name, of_variant in configs.items()
+    }

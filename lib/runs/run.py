@@ -1,0 +1,70 @@
+"""A finished run, as the store keeps it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.data.dataset import Dataset, Fold, Split
+from lib.evaluation import METRICS, History, predict
+from lib.runs import store
+from lib.runs.plan import Planned
+from lib.training import TrainingConfig, build_network
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        config: that it was trained with.
+        fold: of the dataset that it was trained and scored on, None for the dataset's own splits.
+        seconds: training time of every epoch.
+        gradient_norms: mean norm of each parameter tensor's gradient, of every epoch.
+        snapshots: the weights after each scored epoch, the last of the run among them.
+        scores: of every image after these epochs, by epoch, split and metric, float64 (image,).
+    """
+
+    config: TrainingConfig
+    fold: Fold | None
+    seconds: list[float]
+    gradient_norms: list[dict[str, float]]
+    snapshots: dict[int, dict[str, Tensor]]
+    scores: dict[int, dict[str, dict[str, Tensor]]]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights after the last epoch."""
+        return self.snapshots[self.config.epochs]
+
+    @property
+    def history(self) -> History:
+        """The learning curve: means over images."""
+        epochs = sorted(self.scores)
+        train, test = (
+            {metric: [self.scores[epoch][split][metric].mean().item() for epoch in epochs] for metric in METRICS}
+            for split in ("train", "test")
+        )
+        return History(epochs, train, test, self.seconds)
+
+    def network(self) -> nn.Module:
+        """Returns the trained network."""
+        network = build_network(self.config)
+        network.load_state_dict(self.weights)
+        return network
+
+    def probabilities(self, split: Split, name: str) -> np.ndarray:
+        """Returns the foreground probability of each pixel of one image, float32 (height, width)."""
+        image, _ = split.pair(name)
+        return predict(self.network(), torch.from_numpy(image[None]))[0].numpy()
+
+
+def stored_run(planned: Planned, dataset: Dataset) -> Run | None:
+    """Returns a finished run from the store, or None where it is not there or was scored by other code."""
+    payload = store.read(planned.folder(dataset) / store.RUN)
+    state = store.from_bytes(payload) if payload else None
+    if state is None or state["scored_by"] != store.scoring_code():
+        return None
+    training = state["training"]
+    return Run(*planned, training["seconds"], training["gradient_norms"], training["snapshots"], state["scores"])

@@ -1,0 +1,105 @@
+"""Finished runs and checkpoints on disk: named by what decides them, believed only where their checksum agrees.
+
+The folder of a run is also its lock: whoever trains the run holds a lock on the folder itself, which ends with the
+process and leaves no file behind.
+"""
+
+import hashlib
+import io
+import json
+import os
+import sys
+import tokenize
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib._files import ROOT
+from lib.data.dataset import Dataset, Fold
+from lib.training import TrainingConfig
+
+STORE = Path(os.environ.get("REPORT_RUNS", ROOT / "data" / "runs"))
+RUN, CHECKPOINT = "run.pt", "checkpoint.pt"
+_DIGEST_BYTES = 32
+
+
+@cache
+def code_hash(*modules: str) -> str:
+    """Returns a hash of modules of lib as they run: comments, docstrings and blank lines do not count.
+
+    It is one for one minor version of Python, where a text has the same tokens.
+    """
+    digest = hashlib.sha256()
+    for module in modules:
+        text = (ROOT / "lib" / f"{module}.py").read_text()
+        before_statement = True
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            silent = (tokenize.COMMENT, tokenize.NL, *((tokenize.STRING, tokenize.NEWLINE) if before_statement else ()))
+            if token.type in silent:
+                continue
+            before_statement = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+            digest.update(f"{tokenize.tok_name[token.type]} {token.string}\0".encode())
+    return digest.hexdigest()
+
+
+def training_code() -> str:
+    """Returns what, besides configuration and data, decides the weights of a run: our code and torch's version."""
+    return f"{code_hash('models', 'training')} torch {torch.__version__}"
+
+
+def scoring_code() -> str:
+    """Returns what, besides weights and data, decides the scores of a run."""
+    return code_hash("metrics", "evaluation")
+
+
+def folder_of(config: TrainingConfig, dataset: Dataset, fold: Fold | None = None) -> Path:
+    """Returns the folder of the run of a configuration on a dataset, named by a hash of all that decides it."""
+    if fold and fold not in dataset.fold_hashes:
+        dataset.fold_hashes[fold] = fold.of_dataset(dataset).sha256
+    decisive = [asdict(config), dataset.fold_hashes[fold] if fold else dataset.sha256, training_code()]
+    return STORE / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def to_bytes(state: Any) -> bytes:
+    """Returns tensors, numbers, strings, lists and dicts of them as bytes, to be kept or sent."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(payload: bytes) -> Any:
+    """Returns what `to_bytes` was given; executes nothing that the bytes may hold."""
+    return torch.load(io.BytesIO(payload), weights_only=True)
+
+
+def write(folder: Path, payload: bytes, finished: bool) -> None:
+    """Writes a checkpoint or the finished run, behind its checksum; the caller holds the lock.
+
+    The file is there whole or not at all. A finished run takes the place of its checkpoint, so that after a death at
+    any moment there is one file, and what was half written is overwritten by the next.
+    """
+    partial, checkpoint = folder / "checkpoint.partial", folder / CHECKPOINT
+    with partial.open("wb") as file:
+        file.write(hashlib.sha256(payload).digest() + payload)
+        file.flush()
+        os.fsync(file.fileno())  # or a power failure could leave an empty file under the final name
+    partial.replace(checkpoint)
+    if finished:
+        checkpoint.replace(folder / RUN)
+
+
+def read(path: Path, say: bool = False) -> bytes | None:
+    """Returns what `write` was given, or None where nothing is or it is damaged, and says the latter if asked to."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    checksum, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() == checksum:
+        return payload
+    if say:
+        print(f"{path.parent.name}/{path.name}: damaged, computed again", file=sys.stderr)
+    return None

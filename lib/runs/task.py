@@ -1,0 +1,65 @@
+"""The task of a worker."""
+
+import platform
+import threading
+import time
+from typing import Any
+
+from lib.data.dataset import Dataset
+from lib.evaluation import Scores, score_snapshot
+from lib.runs import store
+from lib.runs.plan import Planned
+from lib.training import Training
+
+
+def continue_run(
+    dataset: Dataset | None, planned: Planned, state: bytes | None, code: tuple[str, str], seconds: float
+) -> tuple[bytes, int, bool]:
+    """The task of a worker: trains and scores one run from where it stands, for some seconds or to its end.
+
+    Args:
+        dataset: trained and scored on, or folded first; None for the one that the worker has.
+        planned: the run.
+        state: returned by the task before; None at the beginning.
+        code: `store.training_code` and `store.scoring_code` of the process that asks.
+        seconds: after which the task ends with the epoch or the scoring that it is at.
+
+    Returns:
+        The run's state, how many epochs it has trained, and whether nothing is left to do.
+
+    Raises:
+        RuntimeError: this worker has another version of the code or of torch.
+    """
+    if code != (here := (store.training_code(), store.scoring_code())):
+        raise RuntimeError(f"worker on {platform.node()}: expected the code {code}, found {here}; install the same")
+    config, data = planned.config, planned.data(dataset or _dataset)
+    with _one_at_a_time:
+        training = Training(config)
+        scores: dict[int, Scores] = {}
+        if state is not None:
+            stored = store.from_bytes(state)
+            training.load_state_dict(stored["training"])
+            scores = stored["scores"] if stored["scored_by"] == code[1] else {}
+        until = time.monotonic() + seconds
+        while (unscored := training.snapshots.keys() - scores.keys()) or not training.finished:
+            if unscored:
+                epoch = min(unscored)
+                scores[epoch] = score_snapshot(config, training.snapshots[epoch], data)
+            else:
+                training.advance(data.train.images, data.train.masks)
+            if time.monotonic() > until:
+                break
+        finished = training.finished and scores.keys() == training.snapshots.keys()
+        payload = store.to_bytes({"training": training.state_dict(), "scores": scores, "scored_by": code[1]})
+    return payload, len(training.seconds), finished
+
+
+_one_at_a_time = threading.Lock()  # a Dask worker may have threads; initialisation and thread count are the process's
+
+
+def take_dataset(dataset: Dataset) -> None:
+    global _dataset
+    _dataset = dataset
+
+
+_dataset: Any = None  # in local workers, the dataset that they were given

@@ -1,0 +1,331 @@
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_discs
+
+from lib.claims.intervals import contrast, image_differences
+from lib.claims.verdicts import CLAIMS, PRIMARY, border_contrast, contrasts, judge, patients_of
+from lib.claims.words import effects_in_folds, effects_table, explain, verdict_table, with_interval
+from lib.data.dataset import Dataset
+from lib.runs import store
+from lib.runs.finish import trained_runs
+from lib.runs.plan import EXPERIMENTS, VARIANTS, Variant
+from lib.runs.scores import Evidence, image_scores
+
+SHIFTS = {"baseline": 0.0, "noise": 0.05, "dropout": 0.0, "l2": -0.05}  # of every score, in train and test alike
+
+
+def scores(dataset: Dataset, seeds: int, shifts: dict[str, float] = SHIFTS, seed: int = 0) -> pd.DataFrame:
+    """Scores as `image_scores` gives them, of variants that differ by a known amount and a little noise."""
+    rng = np.random.default_rng(seed)
+
+    def rows() -> Iterator[dict]:
+        for split, of_split in dataset.splits.items():
+            for image in of_split.names:
+                level = rng.uniform(0.5, 0.8)
+                for run in range(seeds):
+                    for variant, shift in shifts.items():
+                        score = level + shift + rng.normal(0, 0.004)
+                        key = {"variant": variant, "seed": run, "split": split, "image": image}
+                        yield key | {"loss": 0.5, "dsc": score, "dice": score, "iou": 0.5}
+
+    return pd.DataFrame(rows()).set_index(["variant", "seed", "split", "image"]).sort_index()
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """Thirty images of twelve patients, half of whom are in both splits."""
+    train, test = draw_discs(18, seed=1), draw_discs(12, seed=2)
+    whom = tuple(f"p{i % 9}" for i in range(18)), tuple(f"p{i % 6 + 6}" for i in range(12))
+    train, test = (type(s)(s.names, s.images, s.masks, w) for s, w in zip((train, test), whom, strict=True))
+    return Dataset("discs", train, test)
+
+
+def quick(by_image: pd.DataFrame) -> Evidence:
+    """The evidence of a quick report in which nothing was scored after equal epochs."""
+    return Evidence(by_image, None, None, {})
+
+
+def in_folds(experiment: str, **effects: float) -> pd.DataFrame:
+    """Scores as `fold_scores` gives them: each variant lies above 0.6 by its effect, folds scatter a little."""
+    rng = np.random.default_rng(1)
+    rows = [
+        {"variant": v, "fold": fold, "split": split, "dsc": 0.6 + effects.get(v, 0) + rng.normal(0, 0.001)}
+        for v in EXPERIMENTS[experiment].variants
+        for fold in range(5)
+        for split in ("train", "test")
+    ]
+    return pd.DataFrame(rows).assign(dice=lambda table: table["dsc"]).set_index(["variant", "fold", "split"])
+
+
+def full(dataset: Dataset, deeper: float = -0.3, one: float = 0.02, equal: float = -0.03, **l2: float) -> Evidence:
+    """The evidence of a full study with given effects."""
+    by_image = scores(dataset, seeds=8, shifts=SHIFTS | {"deeper": deeper})
+    folds = {
+        "dropout layers": in_folds("dropout layers", one=one),
+        "l2": in_folds("l2", **l2),
+        "new patients": in_folds("new patients", noise=0.03),
+    }
+    return Evidence(by_image, 60, scores(dataset, seeds=8, shifts=SHIFTS | {"dropout": equal}), folds)
+
+
+def verdicts(found: pd.DataFrame | Evidence, dataset: Dataset, metric: str = "dsc") -> dict[str, str]:
+    found = found if isinstance(found, Evidence) else quick(found)
+    return {claim["id"]: claim["verdict"] for claim in judge(found, dataset) if claim["metric"] == metric}
+
+
+def test_verdicts_are_those_of_effects_put_in_by_hand(dataset: Dataset):
+    told = verdicts(scores(dataset, seeds=8), dataset)
+    assert told["C3a"] == "supported"  # test score + 0.05
+    assert told["C3b"] == "not supported"  # both splits alike: the gap stays
+    assert told["C3c"] == "supported"
+    assert told["C4a"] == "not supported"
+    assert told["C5b"] == "not supported"  # training score - 0.05, test no better, but no gap was closed
+    assert {told[claim] for claim in ("C1", "C4b", "C4c", "C5c")} == {"not run"}
+
+
+def test_effects_the_other_way_round_contradict(dataset: Dataset):
+    turned = {variant: -shift for variant, shift in SHIFTS.items()}
+    told = verdicts(scores(dataset, seeds=8, shifts=turned), dataset)
+    assert (told["C3a"], told["C3c"], told["C5b"]) == ("contradicted", "contradicted", "contradicted")
+
+
+def test_few_runs_decide_nothing_whatever_they_show(dataset: Dataset):
+    told = judge(quick(scores(dataset, seeds=3)), dataset)
+    assert {claim["verdict"] for claim in told} == {"undecided", "not run"}
+    assert all("Fewer than 6 runs decide nothing" in explain(c, c) for c in told if c["verdict"] == "undecided")
+
+
+def test_one_run_gives_effects_without_intervals(dataset: Dataset):
+    (claim,) = (c for c in judge(quick(scores(dataset, seeds=1)), dataset) if c["id"] == "C3a" and c["metric"] == "dsc")
+    assert claim["effect"] == pytest.approx(0.05, abs=0.005)
+    assert (claim["ci_low"], claim["p_value"], claim["verdict"]) == (None, None, "undecided")
+    assert "There is no interval: too few runs or patients" in explain(claim, claim)
+
+
+def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dataset):
+    """Which of two paired runs is called noise is decided by chance: at most the share that is false may remain."""
+    by_image = scores(dataset, seeds=8)
+    rng, supported = np.random.default_rng(0), 0
+    for _ in range(40):
+        swapped = by_image.copy()
+        for run in range(8):
+            if rng.random() < 0.5:
+                for variant, other in (("noise", "baseline"), ("baseline", "noise")):
+                    swapped.loc[(variant, run), ["dsc", "dice"]] = by_image.loc[
+                        (other, run), ["dsc", "dice"]
+                    ].to_numpy()
+        supported += verdicts(swapped, dataset)["C3a"] == "supported"
+    assert verdicts(by_image, dataset)["C3a"] == "supported"
+    assert supported <= 4
+
+
+def test_only_the_primary_family_is_adjusted(dataset: Dataset):
+    by_image = scores(dataset, seeds=8)
+    found = contrasts(by_image, dataset, "dsc")
+    for variant in ("noise", "dropout", "l2"):
+        differences = image_differences(by_image, variant, "dsc")
+        for quantity in ("test", "train", "gap"):
+            alone, ours = contrast(differences, quantity, patients_of(dataset)), found[variant, quantity]
+            assert (ours.ci_high - ours.ci_low > alone.ci_high - alone.ci_low) == ((variant, quantity) in PRIMARY) or (
+                variant,
+                quantity,
+            ) == max(PRIMARY, key=lambda key: found[key].p_value)
+
+
+def test_every_claim_is_judged_once_for_each_score_and_explained(dataset: Dataset):
+    told = judge(quick(scores(dataset, seeds=8)), dataset)
+    assert [(c["id"], c["metric"]) for c in told] == [(c.id, m) for m in ("dsc", "dice") for c in CLAIMS]
+    for claim, other in zip(told[: len(CLAIMS)], told[len(CLAIMS) :], strict=True):
+        paragraph = explain(claim, other)
+        assert paragraph.startswith(("Not run here", f"**{claim['verdict'].capitalize()}**"))
+        if claim["verdict"] != "not run":
+            assert f"{with_interval(claim)} in DSC and {with_interval(other)} in Dice" in paragraph
+
+
+def test_an_effect_is_written_with_its_interval_and_a_bound_below_zero_with_its_minus():
+    assert with_interval({"effect": 0.0123, "ci_low": -0.0036, "ci_high": -0.0001}) == "+0.012 [-0.004, -0.000]"
+    assert with_interval({"effect": -0.01, "ci_low": None, "ci_high": None}) == "-0.010"
+    assert with_interval({"effect": None, "ci_low": None, "ci_high": None}) == "-"
+
+
+def test_a_full_study_leaves_no_claim_without_verdict_and_interval(dataset: Dataset):
+    judged = judge(full(dataset), dataset)
+    assert len(judged) == 2 * len(CLAIMS)
+    for claim in judged:
+        assert claim["verdict"] != "not run"
+        assert claim["ci_low"] < claim["ci_high"]
+        assert len(claim["by_run"]) == (claim.get("n_folds") or 8)
+    assert json.dumps(judged, allow_nan=False)
+
+
+def test_the_deeper_network_could_not_be_trained_if_it_stays_at_a_trivial_answer(dataset: Dataset):
+    """The better trivial answer on the discs has a Dice of about 0.33, with all of the image foreground."""
+    assert verdicts(full(dataset, deeper=-0.1), dataset, "dice")["C1"] == "contradicted"  # 0.55: it was trained
+    by_image = full(dataset).by_image.copy()
+    by_image.loc["deeper", "dice"] = 0.0
+    (told,) = (c for c in judge(quick(by_image), dataset) if c["id"] == "C1" and c["metric"] == "dice")
+    assert told["untrained"] == 8
+    assert verdicts(Evidence(by_image, None, None, {}), dataset, "dice")["C1"] == "supported"
+    by_image.loc[["deeper", "baseline"], "dice"] = 0.0
+    assert verdicts(Evidence(by_image, None, None, {}), dataset, "dice")["C1"] != "supported"
+
+
+def shifted(by_image: pd.DataFrame, variant: str, split: str, by: float) -> pd.DataFrame:
+    moved = by_image.copy()
+    rows = (moved.index.get_level_values("variant") == variant) & (moved.index.get_level_values("split") == split)
+    moved.loc[rows, ["dsc", "dice"]] += by
+    return moved
+
+
+def test_closing_the_gap_by_hurting_training_needs_a_closed_gap_and_a_test_no_better(dataset: Dataset):
+    none = scores(dataset, seeds=8, shifts=dict.fromkeys(SHIFTS, 0.0))
+    baseline_ahead = none.copy()
+    for variant in SHIFTS:  # all train 0.1 better than they test
+        baseline_ahead = shifted(baseline_ahead, variant, "train", 0.1)
+    hurt = shifted(baseline_ahead, "l2", "train", -0.05)
+    assert verdicts(hurt, dataset)["C5b"] == "supported"
+    assert verdicts(shifted(hurt, "l2", "test", 0.03), dataset)["C5b"] == "contradicted"
+    assert verdicts(shifted(hurt, "l2", "test", -0.05), dataset)["C5b"] == "not supported"  # the gap stayed
+
+
+def with_gaps(dataset: Dataset, baseline: float, variant: float) -> pd.DataFrame:
+    """Scores of which the training ones lie above those on test by a gap, the same for all variants but L2."""
+    by_image = scores(dataset, seeds=8, shifts=dict.fromkeys(SHIFTS, 0.0))
+    means = by_image["dsc"].groupby("split").mean()
+    for name in SHIFTS:
+        gap = variant if name == "l2" else baseline
+        by_image = shifted(by_image, name, "train", gap - float(means["train"] - means["test"]))
+    return by_image
+
+
+@pytest.mark.parametrize(
+    ("baseline", "variant", "smaller", "only_by_hurting"),
+    [
+        (0.10, 0.05, "supported", "supported"),
+        (0.02, -0.08, "undecided", "undecided"),  # below 0, and further from it than before
+        (-0.05, -0.01, "undecided", "contradicted"),  # towards 0 from below, by better training
+        (-0.05, -0.10, "undecided", "undecided"),
+        (0.05, 0.10, "contradicted", "contradicted"),  # training improved
+    ],
+)
+def test_a_gap_is_smaller_where_it_fell_and_came_nearer_to_zero(
+    dataset: Dataset, baseline, variant, smaller, only_by_hurting
+):
+    told = verdicts(with_gaps(dataset, baseline, variant), dataset)
+    assert (told["C5a"], told["C5b"]) == (smaller, only_by_hurting)
+
+
+def test_hurting_training_while_the_gap_grows_contradicts_that_it_closed(dataset: Dataset):
+    grown = shifted(with_gaps(dataset, 0.1, 0.1), "l2", "train", -0.05)
+    told = verdicts(shifted(grown, "l2", "test", -0.10), dataset)
+    assert (told["C5a"], told["C5b"]) == ("contradicted", "contradicted")
+
+
+def test_networks_that_all_answer_alike_decide_nothing(dataset: Dataset):
+    constant = scores(dataset, seeds=8)
+    constant[["dsc", "dice"]] = 0.5
+    assert set(verdicts(constant, dataset).values()) == {"undecided", "not run"}
+
+
+def test_borders_are_not_judged_on_unmixed_stains(dataset: Dataset):
+    unmixed = Dataset("discs", dataset.train, dataset.test, stain="unmixed")
+    (claim,) = (c for c in judge(quick(scores(dataset, seeds=8)), unmixed) if c["id"] == "C2" and c["metric"] == "dsc")
+    assert (claim["verdict"], claim["missing"]) == ("not run", "the colours, STAIN=rgb")
+
+
+def test_one_layer_and_equal_epochs_follow_their_effects(dataset: Dataset):
+    assert verdicts(full(dataset), dataset)["C4b"] == "supported"
+    assert verdicts(full(dataset, one=-0.02), dataset)["C4b"] == "contradicted"
+    assert verdicts(full(dataset, one=0.0), dataset)["C4b"] == "not supported"
+    assert verdicts(full(dataset), dataset)["C4c"] == "supported"  # lower training score after equal epochs
+    assert verdicts(full(dataset, equal=0.03), dataset)["C4c"] == "contradicted"
+
+
+@pytest.mark.parametrize(
+    ("effects", "verdict", "best"),
+    [
+        ({"5e-05": 0.03}, "supported", None),
+        ({"0": 0.03}, "contradicted", "0"),
+        ({"5e-05": 0.03, "0.005": 0.03}, "not supported", "0.005"),
+        ({}, "not supported", None),
+    ],
+)
+def test_the_best_coefficient_has_to_beat_every_other(dataset: Dataset, effects, verdict, best):
+    (claim,) = (c for c in judge(full(dataset, **effects), dataset) if c["id"] == "C5c" and c["metric"] == "dsc")
+    assert claim["verdict"] == verdict
+    effects_of = {also["measure"].removeprefix("5e-5 minus "): also["effect"] for also in claim["also"]}
+    assert list(effects_of) == ["0", "5e-06", "0.0005", "0.005"]
+    assert claim["effect"] == min(effects_of.values())
+    assert best is None or effects_of[best] == claim["effect"]
+
+
+def test_claims_repeat_their_contrast_on_new_patients_and_at_equal_epochs(dataset: Dataset):
+    judged = {c["id"]: c for c in judge(full(dataset), dataset) if c["metric"] == "dsc"}
+    assert [also["measure"] for also in judged["C3a"]["also"]] == ["on new patients"]
+    assert judged["C3a"]["also"][0]["effect"] == pytest.approx(0.03, abs=0.003)
+    assert [also["measure"] for also in judged["C4a"]["also"]] == ["after 60 epochs each", "on new patients"]
+    assert [also["measure"] for also in judged["C5b"]["also"]] == [
+        "test score, adjusted for six",
+        "gap, adjusted for six",
+        "on new patients",
+    ]
+
+
+def test_tables_give_verdicts_effects_and_the_reference(dataset: Dataset):
+    judged = judge(full(dataset), dataset)
+    reference = {"name": "warwick", "seeds": 20, "verdicts": {c.id: {"dsc": "a", "dice": "b"} for c in CLAIMS}}
+    table = verdict_table(judged, "2.2 a", reference)
+    assert list(table.index) == ["C3a", "C3b", "C3c"]
+    assert table.loc["C3a", "DSC"] == "supported"
+    assert table.loc["C3a", "effect in DSC"].startswith("+0.0")
+    assert table.loc["C3a", "in 20 runs on warwick: DSC, Dice"] == "a, b"
+    effects = effects_table(full(dataset), dataset, "noise")
+    assert list(effects.index) == [f"{name}, {q}" for name in ("DSC", "Dice") for q in ("test", "train", "gap")]
+    assert list(effects["adjusted"]) == ["for six", "-", "for six"] * 2
+    assert effects.loc["DSC, test", "above 0"] == "8 of 8 pairs"
+    folds = effects_in_folds(full(dataset).folds["new patients"], {"baseline": "Baseline", "noise": "Noise"}, dataset)
+    assert list(folds.index) == ["Noise"]
+    assert folds.iloc[0, 0].startswith("+0.03")
+
+
+def test_unknown_patients_are_said():
+    split = draw_discs(8, seed=1)
+    dataset = Dataset("discs", split, split)
+    (claim,) = (c for c in judge(quick(scores(dataset, seeds=8)), dataset) if c["id"] == "C3a" and c["metric"] == "dsc")
+    assert claim["n_patients"] is None
+    assert "images taken as independent of each other" in explain(claim, claim)
+
+
+def test_border_contrast_is_the_colour_difference_across_the_border():
+    mask = np.zeros((20, 20), dtype=bool)
+    mask[:, 10:] = True
+    image = np.zeros((20, 20, 3), dtype=np.uint8)
+    assert border_contrast(image, mask) == 0
+    image[:, 10:] = 255  # black to white is 100 in CIELAB's lightness
+    assert border_contrast(image, mask) == pytest.approx(100, abs=0.01)
+    assert np.isnan(border_contrast(image, np.zeros_like(mask)))
+    far = image.copy()
+    far[:, :5], far[:, 15:] = 90, 90  # away from the border nothing counts
+    assert border_contrast(far, mask) == pytest.approx(100, abs=0.01)
+
+
+@pytest.mark.slow
+def test_shuffling_the_variants_of_real_runs_makes_what_was_decided_vanish(discs: Dataset, tmp_path, monkeypatch):
+    """Noise as strong as the signal spoils training beyond doubt; whether a run had it is then decided by chance."""
+    monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    monkeypatch.setitem(VARIANTS, "noise", Variant("Noise", {"noise_std": 1.0}))
+    runs = trained_runs(discs, tuple(VARIANTS), seeds=8, epochs=20, learning_rate=0.01, workers=2)
+    by_image = image_scores(runs, discs).sort_index()
+    assert verdicts(by_image, discs)["C3a"] == "contradicted"
+    rng, decided = np.random.default_rng(0), 0
+    for _ in range(40):
+        shuffled = by_image.copy()
+        for run in np.flatnonzero(rng.random(8) < 0.5):
+            for variant, other in (("noise", "baseline"), ("baseline", "noise")):
+                shuffled.loc[(variant, run), :] = by_image.loc[(other, run)].to_numpy()
+        decided += verdicts(shuffled, discs)["C3a"] in ("supported", "contradicted")
+    assert decided <= 4

@@ -1,0 +1,175 @@
+"""Committed results of full studies, and `make verify`, with real runs of the discs."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lib._files import ROOT
+from lib.claims import reference
+from lib.claims.reference import compare, final_scores, reference_for
+from lib.claims.words import explain, with_interval
+from lib.data.dataset import Dataset
+from lib.data.reading import load_dataset
+from lib.report.parameters import STUDY_SEEDS
+from lib.report.verify import main
+from lib.runs import finish, store
+from lib.runs.finish import trained_runs
+from lib.runs.plan import EXPERIMENTS, VARIANTS, Planned
+from lib.runs.run import stored_run
+
+SEEDS = range(4)
+
+
+def results(values: dict[int, float]) -> dict:
+    """The content of a results.json with one variant whose scores all are one number a seed."""
+    metrics = {seed: dict.fromkeys(reference.METRICS, value) for seed, value in values.items()}
+    runs = [{"seed": seed, "train": of_seed, "test": of_seed} for seed, of_seed in metrics.items()]
+    return {"variants": {"baseline": {"runs": runs}}}
+
+
+def test_final_scores_have_a_row_a_number_and_a_column_a_seed():
+    table = final_scores(results({0: 0.5, 1: 0.7}))
+    assert table.shape == (2 * 4, 2)
+    assert table.loc[("baseline", "test", "dice")].tolist() == [0.5, 0.7]
+
+
+def test_on_the_same_machine_a_number_is_reproduced_to_the_last_bit_or_not():
+    theirs = final_scores(results({0: 0.5, 1: 0.7, 2: 0.6}))
+    same, other = (final_scores(results({0: 0.5, 1: value})) for value in (0.7, 0.7 + 2**-52))
+    assert compare(same, theirs, bitwise=True)["reproduced"].all()
+    assert not compare(other, theirs, bitwise=True)["reproduced"].any()
+
+
+def test_elsewhere_the_mean_has_to_lie_within_the_scatter_of_the_references_seeds():
+    """Of 0.5, 0.6, 0.7 the scatter is 0.1; t(2) at 99.95% is 31.599: one run may be 31.599 * 0.1 * 1.1547 off."""
+    theirs = final_scores(results({0: 0.5, 1: 0.6, 2: 0.7}))
+    table = compare(final_scores(results({0: 0.6 + 3.64})), theirs, bitwise=False)
+    assert table["tolerance"].tolist() == pytest.approx([3.6488] * 8, abs=1e-3)
+    assert table["reproduced"].all()
+    assert not compare(final_scores(results({0: 0.6 + 3.66})), theirs, bitwise=False)["reproduced"].any()
+
+
+@pytest.fixture
+def made(made_once: Path, tmp_path: Path, monkeypatch) -> Path:
+    """The report of the discs in the place of a reference, and a store that is empty."""
+    monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    monkeypatch.setattr(reference, "REFERENCES", tmp_path / "reference")
+    (tmp_path / "reference" / "discs").mkdir(parents=True)
+    copy = tmp_path / "reference" / "discs" / "results.json"
+    copy.write_bytes((made_once / "results.json").read_bytes())
+    return copy
+
+
+def test_verify_trains_again_and_finds_the_same_bits(made: Path, folder: Path, capsys):
+    assert main([f"DATASET={folder}", "SEEDS=1"]) == 0
+    told = capsys.readouterr().out
+    assert "Tolerance: none" in told
+    assert "32 of 32 numbers reproduced." in told
+
+
+def test_verify_ends_with_1_and_names_what_is_not_reproduced(made: Path, folder: Path, capsys):
+    changed = json.loads(made.read_text())
+    changed["variants"]["noise"]["runs"][0]["test"]["dice"] += 1e-9
+    made.write_text(json.dumps(changed))
+    assert main([f"DATASET={folder}", "SEEDS=1"]) == 1
+    told = capsys.readouterr().out
+    assert told.count("NOT REPRODUCED") == 1
+    assert "31 of 32 numbers reproduced." in told
+
+
+def test_verify_trains_although_the_runs_are_stored(made: Path, folder: Path, monkeypatch, capsys):
+    dataset = load_dataset(str(folder))
+    stored = trained_runs(dataset, ("baseline",), seeds=1, epochs=1, learning_rate=0.01)["baseline"][0]
+    asked: list[Path] = []
+    trained = finish.finish_runs
+
+    def finish_runs(planned, *others):
+        asked.extend(planned)
+        trained(planned, *others)
+
+    monkeypatch.setattr(finish, "finish_runs", finish_runs)
+    assert main([f"DATASET={folder}", "SEEDS=1"]) == 0
+    assert len(asked) == len(VARIANTS)
+    assert not any(path.exists() for path in asked)
+    assert stored_run(Planned(stored.config), dataset) is not None
+
+
+def test_verify_refuses_data_without_a_reference(made: Path, capsys):
+    assert main(["SEEDS=1"]) == 2
+    message = "error: DATASET=synthetic: expected the data of a reference (discs), found other data\n"
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("SEEDS=30", "SEEDS=30: expected at most the reference's 1, found more"),
+        ("EPOCHS=5", "EPOCHS=5: expected DATASET, SEEDS, WORKERS, STAIN, SIZE, TEST_FRACTION only"),
+    ],
+)
+def test_verify_refuses_what_no_reference_can_be_compared_with(argument, message, made: Path, folder: Path, capsys):
+    assert main([f"DATASET={folder}", argument]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_a_report_shows_the_reference_of_its_data_or_else_that_of_the_studys_images(
+    made: Path, discs: Dataset, monkeypatch
+):
+    assert (reference_for(discs)["name"], reference_for(discs)["same_data"]) == ("discs", True)
+    other = Dataset("other", discs.test, discs.train)
+    assert reference_for(other) is None
+    monkeypatch.setattr(reference, "FALLBACK", "discs")
+    told = reference_for(other)
+    assert (told["name"], told["seeds"], told["same_data"]) == ("discs", 1, False)
+    assert told["verdicts"]["C3a"] == {"dsc": "undecided", "dice": "undecided"}
+
+
+COMMITTED = sorted((ROOT / "reports" / "reference").glob("*/results.json"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_committed_references_are_full_studies_that_tell_no_folder(path: Path):
+    content = json.loads(path.read_text())
+    assert content["parameters"]["study"]
+    assert content["parameters"]["seeds"] == STUDY_SEEDS
+    assert not content["provenance"]["git_dirty"]
+    assert set(content["side"]) == {name for name in EXPERIMENTS if name != "variants"}
+    verdicts = pd.DataFrame(content["claims"])
+    assert set(verdicts["verdict"]) <= {"supported", "contradicted", "not supported", "undecided"}
+    assert verdicts["ci_low"].notna().all()
+
+
+def test_the_reference_of_the_embedded_set_is_of_this_embedded_set():
+    assert reference.find_reference(load_dataset("synthetic").sha256)[0] == "synthetic"
+
+
+def readme_rows(results: dict) -> list[str]:
+    """The claims of a reference as rows of a table in README.md."""
+    pairs: dict[str, list[dict]] = {}
+    for claim in results["claims"]:
+        pairs.setdefault(claim["id"], []).append(claim)
+    cells = {
+        name: [name, pair[0]["statement"], *(f"**{c['verdict']}** {with_interval(c)}" for c in pair)]
+        for name, pair in pairs.items()
+    }
+    return [f"| {' | '.join(row)} |" for row in cells.values()]
+
+
+def test_the_verdicts_in_the_readme_are_those_of_the_committed_study():
+    path = ROOT / "reports" / "reference" / "warwick" / "results.json"
+    readme = (ROOT / "README.md").read_text()
+    results = json.loads(path.read_text())
+    assert "\n".join(readme_rows(results)) in readme
+    assert f"> {explain(*(claim for claim in results['claims'] if claim['id'] == 'C1'))}\n" in readme
+
+
+def test_the_length_of_the_study_is_that_of_the_committed_one():
+    results = json.loads((ROOT / "reports" / "reference" / "warwick" / "results.json").read_text())
+    runs = [(run, of["config"]["epochs"]) for of in results["variants"].values() for run in of["runs"]]
+    side = (of for experiment in results["side"].values() for of in experiment.values())
+    runs += [(run, of["epochs"]) for of in side for run in of["runs"]]
+    hours = sum(run["seconds"] for run, _ in runs) / 3600
+    length = f"{len(runs)} runs, {sum(epochs for _, epochs in runs):,} epochs and {hours:.1f} core-hours of training"
+    assert length in (ROOT / "docs" / "evidence.md").read_text()

@@ -1,0 +1,364 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
+
+from lib.claims.intervals import (
+    Contrast,
+    contrast,
+    crossed_errors,
+    effect_by_seed,
+    fold_contrast,
+    holm,
+    image_differences,
+    spearman,
+)
+from lib.claims.verdicts import directional_verdict, noninferiority_verdict
+
+# Claims: intervals and verdicts. A study is an array (seed, image) of differences; patients are letters.
+
+
+def by_letter(patients: str | None, n_train: int) -> tuple[pd.MultiIndex, dict[tuple[str, str], str] | None]:
+    """Columns of a study whose first n_train images are training images, and whose tissue they show."""
+    count = len(patients or "")
+    images = pd.MultiIndex.from_tuples(
+        [("train" if i < n_train else "test", f"image_{i:02d}") for i in range(count)], names=["split", "image"]
+    )
+    return images, dict(zip(images, patients or "", strict=True))
+
+
+def study(values, patients: str, quantity: str = "test", n_train: int = 0, known: bool = True) -> Contrast:
+    columns, whom = by_letter(patients, n_train)
+    return contrast(pd.DataFrame(np.asarray(values, dtype=float), columns=columns), quantity, whom if known else None)
+
+
+def simulated(seed: int, effect: float = 0.0, seeds: int = 20, images: int = 60) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return effect + rng.normal(0, 0.01, (seeds, 1)) + rng.normal(0, 0.03, (seeds, images))
+
+
+NINE = "a" + "b" * 14 + "c" * 12 + "d" * 8 + "e" * 8 + "f" * 12 + "g" + "h" * 2 + "i" * 2
+
+
+def brute_force(values: np.ndarray, weights: list[float], patients: str) -> tuple[float, float, float]:
+    """Effect, standard error and degrees of freedom by the formulas of `crossed_errors`, one loop for each sum."""
+    n_seeds, n_images = values.shape
+    everyone = sorted(set(patients))
+
+    def residual(row, i: int) -> float:
+        same_sign = [j for j in range(n_images) if weights[j] * weights[i] > 0]
+        total = sum(abs(weights[j]) for j in same_sign)
+        return row[i] - sum(abs(weights[j]) * row[j] for j in same_sign) / total
+
+    def score(row, patient: str) -> float:
+        return sum(weights[i] * residual(row, i) for i in range(n_images) if patients[i] == patient)
+
+    def covariance(i: int, j: int) -> float:  # of the errors, under the working model
+        return 1.0 if i == j else 0.1 if patients[i] == patients[j] else 0.0
+
+    unit = np.eye(n_images)  # the score is linear: its coefficients are the scores of unit vectors
+    coefficients = {p: [score(unit[i], p) for i in range(n_images)] for p in everyone}
+    target = {
+        p: sum(
+            weights[i] * weights[j] * covariance(i, j)
+            for i in range(n_images)
+            for j in range(n_images)
+            if patients[i] == patients[j] == p
+        )
+        for p in everyone
+    }
+    between = {
+        (p, q): sum(
+            coefficients[p][i] * coefficients[q][j] * covariance(i, j) for i in range(n_images) for j in range(n_images)
+        )
+        for p in everyone
+        for q in everyone
+    }
+    k = {p: between[p, p] / target[p] for p in everyone}
+    d = sum(target.values()) ** 2 / sum(between[p, q] ** 2 / (k[p] * k[q]) for p in everyone for q in everyone)
+
+    sums = [sum(weights[i] * row[i] for i in range(n_images)) for row in values]
+    effect = sum(sums) / n_seeds
+    v_seeds = sum((value - effect) ** 2 for value in sums) / (n_seeds - 1) / n_seeds
+    v_clusters = v_interaction = 0.0
+    for p in everyone:
+        scores = [score(row, p) for row in values]
+        mean = sum(scores) / n_seeds
+        v_clusters += mean**2 / k[p]
+        v_interaction += sum((value - mean) ** 2 for value in scores) / k[p] / (n_seeds * (n_seeds - 1))
+    v_net = max(v_seeds - v_interaction, 0)
+    v = v_clusters + v_net
+    return effect, v**0.5, v**2 / (v_clusters**2 / d + v_seeds * v_net / (n_seeds - 1))
+
+
+@pytest.mark.parametrize(("quantity", "n_train"), [("test", 0), ("test", 5), ("gap", 5), ("train", 7)])
+def test_crossed_interval_is_that_of_plain_loops(quantity, n_train):
+    patients = "aaabbcaabbbd"
+    values = np.random.default_rng(n_train).normal(size=(4, 12)) + np.array([[0.0], [1.0], [-1.0], [2.0]])
+    train, test = [1 / n_train if n_train else 0.0] * n_train, [1 / (12 - n_train)] * (12 - n_train)
+    used = {"train": slice(n_train), "test": slice(n_train, None), "gap": slice(None)}[quantity]
+    weights = ([*train, *(-value for value in test)] if quantity == "gap" else [*train, *test])[used]
+    effect, se, df = brute_force(values[:, used], weights, patients[used])
+    found = study(values, patients, quantity, n_train)
+    assert (found.effect, found.se, found.df) == pytest.approx((effect, se, df), rel=1e-10)
+    half_width = stats.t.ppf(0.975, df) * se
+    assert (found.ci_low, found.ci_high) == pytest.approx((effect - half_width, effect + half_width), rel=1e-10)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(effect) / se, df), rel=1e-10)
+    assert (found.n_seeds, found.n_patients) == (4, len(set(patients[used])))
+
+
+def test_two_patients_of_two_images_by_hand():
+    # Patient means 1 and 3, runs alike: a t interval on 1 degree of freedom around 2, standard error 1.
+    found = study([[1, 1, 3, 3], [1, 1, 3, 3]], "aabb")
+    assert (found.effect, found.se, found.df, found.effective_clusters) == pytest.approx((2, 1, 1, 2))
+    assert (found.ci_low, found.ci_high) == pytest.approx((2 - 12.7062047, 2 + 12.7062047))
+    assert (found.seed_low, found.seed_high, found.n_images, found.n_patients) == (2, 2, 4, 2)
+
+
+def test_two_seeds_by_hand():
+    # All images alike, runs 1 and 3: the same interval, from seeds alone.
+    found = study([[1, 1, 1, 1], [3, 3, 3, 3]], "aabb")
+    assert (found.effect, found.se, found.df) == pytest.approx((2, 1, 1))
+    assert (found.seed_low, found.seed_high) == pytest.approx((2 - 12.7062047, 2 + 12.7062047))
+
+
+def test_gap_weighs_train_against_test():
+    found = study([[4, 6, 1], [4, 6, 1]], "abc", "gap", n_train=2)
+    assert found.effect == 4
+    assert np.isnan(found.se)  # a single test image tells no variance
+    assert np.isnan(study(simulated(0, images=4), "abaa", "gap", n_train=2).se)  # nor does one patient of all tests
+    assert study([[4, 6, 1, 2], [4, 6, 1, 2]], "abab", "gap", n_train=2).effect == 3.5
+
+
+def test_patients_of_equal_sizes_count_in_full_and_unequal_ones_less():
+    values = simulated(0, images=12)
+    assert study(values, "aaabbbcccddd").effective_clusters == pytest.approx(4)
+    assert study(values, "aaaaaaaaabcd").effective_clusters < 3
+
+
+def test_unknown_patients_make_each_image_a_cluster():
+    found = study(simulated(0), NINE, known=False)
+    assert found.n_patients is None
+    assert found.effective_clusters == pytest.approx(60)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equivalence_is_that_of_statsmodels_where_runs_are_alike(seed):
+    # Then the crossed interval is the paired t interval over images.
+    image = np.random.default_rng(seed).normal(0.004, 0.02, 60)
+    found = study([image, image, image], "".join(map(chr, range(200, 260))))
+    expected, *_ = ttost_paired(image, np.zeros(60), -0.01, 0.01)
+    assert found.p_equivalent(0.01) == pytest.approx(expected, abs=1e-12)
+    assert found.p_value == pytest.approx(stats.ttest_1samp(image, 0).pvalue, abs=1e-12)
+    above = stats.ttest_1samp(image, -0.01, alternative="greater").pvalue
+    assert found.p_above(-0.01) == pytest.approx(above, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_holm_is_that_of_statsmodels_and_its_intervals_agree(seed):
+    rng = np.random.default_rng(seed)
+    p_values = rng.uniform(0, rng.choice([0.02, 0.1, 1]), rng.integers(1, 9))
+    family = {str(i): of_p(p) for i, p in enumerate(p_values)}
+    adjusted = holm(family)
+    rejected, expected, *_ = multipletests(p_values, 0.05, "holm")
+    assert list(adjusted) == list(family)
+    assert [c.p_value for c in adjusted.values()] == pytest.approx(expected.tolist(), abs=1e-12)
+    assert [c.ci_low > 0 for c in adjusted.values()] == rejected.tolist()
+
+
+def of_p(p: float) -> Contrast:
+    """A positive effect with this p value, and a standard error of 1 on 7 degrees of freedom."""
+    effect = float(stats.t.isf(p / 2, 7))
+    return Contrast(effect, 1.0, 7.0, 0.0, 0.0, p, 0.0, 0.0, 20, 60, 9, 8.0)
+
+
+def test_holm_by_hand():
+    adjusted = holm({"weak": of_p(0.04), "strong": of_p(0.01), "none": of_p(0.5)})
+    assert [c.p_value for c in adjusted.values()] == pytest.approx([0.08, 0.03, 0.5])
+    # Levels 5% / 3 for the strongest, 5% / 2 for the next, which fails, and so for the last.
+    for name, tests in (("strong", 3), ("weak", 2), ("none", 2)):
+        c = adjusted[name]
+        assert c.ci_high - c.effect == pytest.approx(stats.t.ppf(1 - 0.025 / tests, 7))
+
+
+def test_spearman_is_that_of_scipy():
+    x, y = np.random.default_rng(0).normal(size=(2, 60))
+    for patients in (None, NINE):
+        found = spearman(x, x + y, None if patients is None else list(patients))
+        assert found.rho == pytest.approx(stats.spearmanr(x, x + y).statistic, abs=1e-12)
+        assert -1 < found.ci_low < found.rho < found.ci_high < 1
+        assert (found.p_value < 0.05) == (found.ci_low > 0)
+
+
+def test_spearman_without_patients_is_close_to_bonett_and_wright():
+    x, y = np.random.default_rng(1).normal(size=(2, 400))
+    found = spearman(x, x + y)
+    half_width = 1.96 * np.sqrt((1 + found.rho**2 / 2) / 397)
+    assert np.arctanh(found.ci_high) - np.arctanh(found.rho) == pytest.approx(half_width, rel=0.15)
+
+
+def test_spearman_of_what_has_no_ranks_is_nan():
+    x = np.arange(6.0)
+    constant, perfect = spearman(x, np.ones(6)), spearman(x, x)
+    lone = spearman(x, x[::-1] ** 2, ["a"] * 6)
+    assert np.isnan([constant.rho, constant.ci_low, constant.p_value, perfect.ci_low, lone.ci_low, lone.p_value]).all()
+    assert perfect.rho == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "above", "below"),
+    [
+        (0.001, 0.03, 6, "supported", "contradicted"),
+        (-0.03, -0.001, 6, "contradicted", "supported"),
+        (-0.009, 0.009, 6, "not supported", "not supported"),
+        (-0.009, 0.011, 6, "undecided", "undecided"),
+        (-0.02, 0.005, 6, "undecided", "undecided"),
+        (0.0, 0.02, 6, "undecided", "undecided"),
+        (0.001, 0.005, 20, "supported", "contradicted"),
+        (0.001, 0.03, 5, "undecided", "undecided"),
+        (-0.001, 0.001, 5, "undecided", "undecided"),
+        (np.nan, np.nan, 20, "undecided", "undecided"),
+        (-np.inf, np.inf, 20, "undecided", "undecided"),
+    ],
+)
+def test_directional_verdict_follows_the_interval(low, high, seeds, above, below):
+    assert directional_verdict(low, high, seeds) == above
+    assert directional_verdict(low, high, seeds, claimed=-1) == below
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "seeds", "verdict"),
+    [
+        (-0.009, 0.05, 6, "supported"),
+        (-0.03, -0.011, 6, "contradicted"),
+        (-0.011, 0.01, 6, "undecided"),
+        (-0.03, -0.009, 6, "undecided"),
+        (-0.009, 0.05, 5, "undecided"),
+        (np.nan, np.nan, 20, "undecided"),
+    ],
+)
+def test_noninferiority_verdict_follows_the_interval(low, high, seeds, verdict):
+    assert noninferiority_verdict(low, high, seeds) == verdict
+
+
+@pytest.mark.parametrize("scale", [0.3, 1, 3])
+def test_not_supported_is_an_equivalence_test_where_the_interval_holds_zero(scale):
+    for seed in range(20):
+        found = study(simulated(seed) * scale, NINE)
+        said = directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "not supported"
+        assert said == (found.p_equivalent() < 0.025 and found.ci_low <= 0 <= found.ci_high)
+
+
+def test_one_seed_tells_no_interval():
+    found = study(simulated(0, seeds=1), NINE)
+    assert np.isfinite(found.effect)
+    assert np.isnan([found.se, found.ci_low, found.p_value, found.seed_low, found.effective_clusters]).all()
+    assert directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "undecided"
+    assert np.isnan(holm({"a": found, "b": of_p(0.02)})["a"].ci_low)
+    assert holm({"a": found, "b": of_p(0.02)})["b"].p_value == pytest.approx(0.04)
+
+
+def test_one_patient_tells_no_headline_interval():
+    found = study(simulated(0, effect=1), "a" * 60)
+    assert np.isnan([found.se, found.ci_low, found.p_value, found.p_equivalent()]).all()
+    assert found.seed_low > 0.9  # training noise alone is known
+    assert directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "undecided"
+
+
+def test_variants_that_never_differ_are_equivalent():
+    found = study(np.zeros((6, 60)), NINE)
+    assert (found.effect, found.se, found.ci_low, found.ci_high, found.p_value) == (0, 0, 0, 0, 1)
+    assert (found.p_equivalent(), found.p_above(-0.01), found.p_above(0.01)) == (0, 0, 1)
+    assert directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "undecided"  # they may all answer alike
+
+
+def test_a_constant_difference_is_its_own_interval():
+    found = study(np.full((6, 60), 0.25), NINE)
+    assert (found.ci_low, found.ci_high, found.p_value) == pytest.approx((0.25, 0.25, 0), abs=1e-9)
+
+
+def test_supported_vanishes_where_labels_are_shuffled_within_pairs():
+    found = study(values := simulated(1, effect=0.02), NINE)
+    assert directional_verdict(found.ci_low, found.ci_high, 20) == "supported"
+    rng = np.random.default_rng(2)
+    shuffled = values * rng.choice([-1, 1], size=(2000, 20, 1))
+    clusters = np.unique(list(NINE), return_inverse=True)[1]
+    errors = crossed_errors(shuffled, np.full(60, 1 / 60), clusters)
+    supported = errors.effect - stats.t.ppf(0.975, errors.df) * errors.se > 0
+    assert supported.mean() <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def image_scores(*variants: str, seeds: int = 2) -> pd.DataFrame:
+    keys = [
+        (v, s, split, f"image_{i}")
+        for v in variants
+        for s in range(seeds)
+        for split in ("train", "test")
+        for i in range(3)
+    ]
+    index = pd.MultiIndex.from_tuples(keys, names=["variant", "seed", "split", "image"])
+    return pd.DataFrame({"dsc": np.random.default_rng(0).uniform(size=len(keys))}, index=index)
+
+
+def test_image_differences_agree_with_the_differences_of_means():
+    by_image = image_scores("noise", "baseline", seeds=3)
+    differences = image_differences(by_image, "noise", "dsc")
+    assert differences.shape == (3, 6)
+    means = by_image.groupby(["variant", "seed", "split"])["dsc"].mean().unstack("split")
+    means["gap"] = means["train"] - means["test"]
+    expected = means.loc["noise"] - means.loc["baseline"]
+    for quantity in ("test", "train", "gap"):
+        assert effect_by_seed(differences, quantity) == pytest.approx(expected[quantity].tolist())
+        assert contrast(differences, quantity).effect == pytest.approx(expected[quantity].mean())
+
+
+def test_with_very_many_images_the_interval_is_that_of_independent_ones():
+    rng = np.random.default_rng(4)
+    values = rng.normal(0.01, 1, (1, 2, 5000)).repeat(3, axis=1)[:, :6] + rng.normal(0, 1e-6, (1, 6, 5000))
+    errors = crossed_errors(values, np.full(5000, 1 / 5000), np.arange(5000))
+    assert errors.se[0] == pytest.approx(stats.sem(values[0].mean(axis=0)), rel=1e-3)
+    assert errors.effective_clusters == pytest.approx(5001)
+
+
+def test_fold_contrast_by_hand():
+    """Of -1, 0, 1, 2, 3 the mean is 1 and the variance 2.5; 1/5 + 1/4 = 0.45; t(4) at 97.5% is 2.776445."""
+    found = fold_contrast([-1.0, 0.0, 1.0, 2.0, 3.0])
+    half_width = 2.776445 * np.sqrt(2.5 * 0.45)
+    assert (found.effect, found.ci_low, found.ci_high) == pytest.approx((1, 1 - half_width, 1 + half_width), abs=1e-5)
+    assert found.n_seeds == 5
+
+
+def test_fold_contrast_is_wider_than_a_t_test_of_independent_folds_by_its_correction():
+    values = np.random.default_rng(3).normal(0.1, 1, 5)
+    plain = stats.ttest_1samp(values, 0).confidence_interval()
+    found = fold_contrast(list(values))
+    assert found.ci_high - found.ci_low == pytest.approx((plain.high - plain.low) * 1.5)  # sqrt(0.45 / 0.2)
+
+
+def test_one_fold_tells_no_interval():
+    assert np.isnan(fold_contrast([0.1]).ci_low)
+
+
+def test_folds_decide_whatever_their_number():
+    assert directional_verdict(0.01, 0.02, None) == "supported"
+    assert directional_verdict(float("nan"), float("nan"), None) == "undecided"
+
+
+def test_a_third_variant_with_other_seeds_changes_nothing():
+    by_image = image_scores("noise", "baseline", seeds=3)
+    more = pd.concat([image_scores("l2", seeds=5), by_image])
+    assert image_differences(more, "noise", "dsc").equals(image_differences(by_image, "noise", "dsc"))
+
+
+def test_a_contrast_of_unlike_runs_or_images_is_refused():
+    by_image = image_scores("noise", "baseline", seeds=3)
+    for missing in (("noise", 2, "test", "image_0"), ("baseline", 0, "train", "image_1")):
+        with pytest.raises(ValueError, match="noise: expected the seeds and images of baseline"):
+            image_differences(by_image.drop(index=[missing]), "noise", "dsc")
+    differences = image_differences(by_image, "noise", "dsc")
+    with pytest.raises(ValueError, match=r"quantity: expected a split of \['test', 'train'\] or gap, found 'tset'"):
+        contrast(differences, "tset")
+    with pytest.raises(KeyError):
+        contrast(differences, "test", {})

@@ -1,0 +1,72 @@
+import base64
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_discs
+from PIL import Image
+
+from lib.data.dataset import Split
+from lib.figures.gallery import LARGEST, choose, outline, pictures
+from lib.runs.run import Run
+from lib.training import TrainingConfig, build_network
+
+
+def untrained() -> Run:
+    config = TrainingConfig(seed=0, epochs=1)
+    return Run(config, None, [1.0], [], {1: build_network(config).state_dict()}, {})
+
+
+def scores_of(split: Split) -> pd.DataFrame:
+    return pd.DataFrame({"dsc": np.linspace(0, 1, len(split)), "dice": 0.5}, index=list(split.names))
+
+
+def test_outline_runs_around_the_pixels_of_a_mask():
+    mask = np.zeros((4, 4), bool)
+    mask[1:3, 1:3] = True
+    # Half pixels: the square reaches from 2 to 6, and its corners are cut.
+    assert outline(mask) == "M5 6l-2 0-1-1 0-2 1-1 2 0 1 1 0 2z"
+    assert outline(np.zeros((4, 4), bool)) == ""
+    assert outline(np.ones((4, 4), bool)).count("M") == 1
+
+
+def test_up_to_the_limit_all_images_are_shown():
+    assert choose(np.array([0.3, 0.1, 0.2]), limit=3).tolist() == [0, 1, 2]
+
+
+def test_beyond_the_limit_the_extremes_and_a_sample_are_shown():
+    dsc = np.random.default_rng(0).permutation(5000) / 5000
+    chosen = choose(dsc, limit=120, extremes=20)
+    assert len(set(chosen.tolist())) == 120
+    assert chosen.tolist() == sorted(chosen)
+    ranks = np.sort(dsc[chosen] * 5000).round()
+    np.testing.assert_array_equal(ranks[:20], np.arange(20))
+    np.testing.assert_array_equal(ranks[-20:], np.arange(4980, 5000))
+    assert np.diff(ranks).max() < 70  # evenly between them
+
+
+def test_pictures_carry_names_scores_and_shares_in_the_order_of_the_split():
+    split = draw_discs(3, seed=1)
+    shown = pictures(untrained(), split, scores_of(split).iloc[::-1])
+    assert [picture.name for picture in shown] == list(split.names)
+    assert [picture.dsc for picture in shown] == [0, 0.5, 1]
+    assert [picture.true for picture in shown] == pytest.approx(split.masks.mean(axis=(1, 2)).tolist())
+    assert shown == pictures(untrained(), split, scores_of(split))
+
+
+def test_thousands_of_large_noisy_images_do_not_sink_the_file():
+    rng = np.random.default_rng(0)
+    images = np.broadcast_to(rng.integers(0, 256, (1, 64, 64, 3), np.uint8), (2000, 64, 64, 3))
+    masks = np.broadcast_to(draw_discs(1, seed=1, size=64).masks, (2000, 64, 64))
+    split = Split(tuple(f"image_{i}" for i in range(2000)), images, masks)
+    shown = pictures(untrained(), split, scores_of(split))
+    assert sum(len(picture.image + picture.truth + picture.prediction) for picture in shown) < 4e6
+
+
+def test_a_picture_is_no_larger_than_it_is_seen():
+    size = 2 * LARGEST
+    split = Split(("image",), np.zeros((1, size, size, 3), np.uint8), np.zeros((1, size, size), bool))
+    (picture,) = pictures(untrained(), split, scores_of(split))
+    stored = Image.open(io.BytesIO(base64.b64decode(picture.image.split(",")[1])))
+    assert stored.size == (LARGEST, LARGEST)

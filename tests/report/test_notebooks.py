@@ -1,0 +1,107 @@
+"""The committed notebooks, before they run; nbval runs them (`make test`)."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+
+from lib._files import ROOT
+from lib.report.notebooks import NOTEBOOKS, STUDY_NOTEBOOKS, check_injection, notebook_parameters
+from lib.report.parameters import Parameters
+
+ALL = NOTEBOOKS + STUDY_NOTEBOOKS
+READ = {path.stem: nbformat.read(path, as_version=4) for path in ALL}
+IGNORED = "nbval-ignore-output"
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_every_notebook_of_the_folder_is_in_the_report():
+    assert sorted(ROOT.glob("notebooks/*.ipynb")) == sorted(ALL)
+
+
+@pytest.mark.parametrize("stem", READ)
+def test_cells_are_compared_with_their_outputs_or_say_that_they_are_not(stem):
+    cells = code_cells(READ[stem])
+    for cell in cells:
+        ignored = IGNORED in cell.metadata.get("tags", [])
+        assert ignored == (cell.execution_count is None), cell.source
+        assert not (ignored and cell.outputs), cell.source
+    assert any(cell.outputs for cell in cells)
+
+
+def test_dataset_parameter_counts_and_worked_examples_are_among_what_is_compared():
+    text = {
+        stem: "".join(
+            output.data["text/plain"] + output.data.get("text/markdown", "")
+            for cell in code_cells(notebook)
+            for output in cell.outputs
+        )
+        for stem, notebook in READ.items()
+    }
+    assert "128x128" in text["1_data"]
+    assert "8499" in text["2.1_segmentation"]
+    assert "[8499, 8499]" in text["2.2b_dropout"]
+    assert "0.944  0.667" in text["2.1_segmentation"]
+    assert "2 * torch.sum(a == b) / (a.numel() + b.numel())" in text["2.1_segmentation"]
+
+
+@pytest.mark.parametrize("stem", READ)
+def test_notebooks_define_nothing_and_keep_their_cells_short(stem):
+    framing = {"parameters", "setup"}
+    sources = [cell.source for cell in code_cells(READ[stem])]
+    lengths = [
+        len(cell.source.splitlines())
+        for cell in code_cells(READ[stem])
+        if not framing & set(cell.metadata.get("tags", []))
+    ]
+    assert max(lengths) <= 15
+    assert median(lengths) <= 5
+    for source in sources:
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(ast.parse(source)))
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_parameters_are_those_that_make_report_gives(path):
+    defaults = notebook_parameters(path)
+    values = Parameters().of_notebooks()
+    assert {name: type(value) for name, value in defaults.items()} == {
+        name: type(value) for name, value in values.items()
+    }
+    check_injection(path, values)
+
+
+@pytest.mark.parametrize("stem", [stem for stem in READ if stem.startswith("2")])
+def test_statements_of_the_study_are_marked(stem):
+    markdown = [cell.source for cell in READ[stem].cells if cell.cell_type == "markdown"]
+    quotes = [line for source in markdown for line in source.splitlines() if line.startswith("> **THE STUDY**")]
+    assert quotes
+    assert READ[stem].cells[0].source.startswith("## 2.")
+
+
+@pytest.mark.slow
+def test_nbval_notices_a_changed_output(tmp_path: Path):
+    notebook = nbformat.read(ROOT / "notebooks" / "2.1_segmentation.ipynb", as_version=4)
+    kept = [cell for cell in notebook.cells if IGNORED not in cell.metadata.get("tags", [])]
+    example = next(cell for cell in kept if "half_found" in cell.source)
+    notebook.cells = kept[: kept.index(example) + 1]
+
+    def nbval() -> subprocess.CompletedProcess[str]:
+        nbformat.write(notebook, tmp_path / "changed.ipynb")
+        command = (sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-W", "default")
+        return subprocess.run(
+            (*command, "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path), capture_output=True, text=True
+        )
+
+    assert nbval().returncode == 0
+    for mime in ("text/plain", "text/html"):
+        example.outputs[0].data[mime] = example.outputs[0].data[mime].replace("0.667", "0.668")
+    changed = nbval()
+    assert changed.returncode == 1
+    assert "0.668" in changed.stdout

@@ -1,0 +1,318 @@
+"""The page in a real browser: Debian's Chromium, where there is one (`.ci/run` insists on it)."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page
+
+from lib import _files
+from lib.figures.gallery import Picture
+from lib.report import pdf
+from lib.report.notebooks import FIGURES, NOTEBOOKS
+from lib.report.page import PageExporter
+
+WIDTHS = pytest.mark.parametrize("width", [360, 768, 1440])
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def unscripted(browser: Browser) -> Iterator[Page]:
+    """A page in a browser that runs no script."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, java_script_enabled=False)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def executed(made_once: Path) -> list[nbformat.NotebookNode]:
+    return [nbformat.read(made_once / "notebooks" / path.name, as_version=4) for path in NOTEBOOKS]
+
+
+@pytest.fixture
+def results(made_once: Path) -> dict:
+    return json.loads((made_once / "results.json").read_text())
+
+
+def open_report(page: Page, folder: Path, anchor: str = "") -> tuple[list[str], list[str]]:
+    """Returns what the page asked for and what it complained of."""
+    requests: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((folder / "report.html").as_uri() + anchor, wait_until="networkidle")
+    return requests, complaints
+
+
+def test_page_asks_for_nothing_but_itself_and_complains_of_nothing(page: Page, made_once: Path):
+    requests, complaints = open_report(page, made_once)
+    assert [url for url in requests if not url.startswith("data:")] == [(made_once / "report.html").as_uri()]
+    assert complaints == []
+
+
+def test_page_is_painted(page: Page, made_once: Path):
+    """How soon is the machine's: the time is measured, not asserted."""
+    open_report(page, made_once)
+    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length == 1", polling=50)
+
+
+def test_same_notebooks_and_results_give_the_same_bytes(executed, results):
+    first = PageExporter().render(executed, results, "<figure></figure>")
+    assert PageExporter().render(executed, results, "<figure></figure>") == first
+
+
+def test_every_figure_is_drawn_with_its_caption_and_a_text_instead(page: Page, made_once: Path):
+    open_report(page, made_once)
+    for number in FIGURES:
+        drawing = page.locator(f"#figure-{number} svg[role=img]")
+        assert drawing.bounding_box()["width"] > 500
+        assert len(drawing.get_attribute("aria-label")) > 40
+        assert page.locator(f"#figure-{number} figcaption").inner_text().startswith(f"Figure {number}.")
+    assert page.locator("#figure-summary svg[role=img]").is_visible()
+
+
+def test_text_leads_to_every_figure_and_back(page: Page, made_once: Path):
+    open_report(page, made_once)
+    for number in FIGURES:
+        link = page.locator(f"#text-figure-{number}")
+        assert (link.inner_text(), link.get_attribute("href")) == (f"Figure {number}", f"#figure-{number}")
+        back = page.locator(f"#figure-{number} figcaption strong a")
+        assert back.get_attribute("href") == f"#text-figure-{number}"
+    targets = set(page.locator("a[href^='#']").evaluate_all("links => links.map(link => link.hash.slice(1))"))
+    assert targets <= set(page.locator("[id]").evaluate_all("all => all.map(one => one.id)"))
+
+
+def test_no_id_is_given_twice(page: Page, made_once: Path):
+    open_report(page, made_once)
+    ids = page.locator("[id]").evaluate_all("all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", ["summary", "figure-2", "figure-12", "figure-13"])
+def test_numbers_of_a_figure_are_downloaded_from_inside_the_file(name, page: Page, made_once: Path):
+    open_report(page, made_once)
+    link = page.locator(f"#{'figure-summary' if name == 'summary' else name} a.data")
+    with page.expect_download() as download:
+        link.click()
+    assert download.value.suggested_filename == f"{name}.csv"
+    assert len(pd.read_csv(download.value.path())) > 0
+
+
+@WIDTHS
+@pytest.mark.parametrize("scripted", [True, False])
+def test_page_never_scrolls_sideways(width, scripted, request, made_once: Path):
+    page = request.getfixturevalue("page" if scripted else "unscripted")
+    page.set_viewport_size({"width": width, "height": 900})
+    open_report(page, made_once)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_title_table_and_summary_are_on_the_first_screen(page: Page, made_once: Path):
+    open_report(page, made_once)
+    for selector in ("h1", "table.scores", "#figure-summary svg"):
+        box = page.locator(selector).bounding_box()
+        assert box["y"] + box["height"] < 900
+
+
+def test_contents_lead_to_every_section(page: Page, made_once: Path):
+    open_report(page, made_once)
+    targets = page.locator("nav a").evaluate_all("links => links.map(link => link.hash.slice(1))")
+    assert len(targets) == len(NOTEBOOKS) + 3  # summary, gallery, provenance
+    assert targets == page.locator("header[id], section[id]").evaluate_all("all => all.map(one => one.id)")
+
+
+def test_contents_follow_the_reader(page: Page, made_once: Path):
+    open_report(page, made_once)
+    current = page.locator("nav a[aria-current]")
+    assert current.inner_text() == "Summary"
+    for target in ("section-2-2-b-dropout", "gallery", "section-1-the-data"):
+        page.evaluate("id => document.getElementById(id).scrollIntoView()", target)
+        page.locator(f"nav a[aria-current][href='#{target}']").wait_for(timeout=3000)
+        assert current.count() == 1
+        assert 0 <= current.bounding_box()["y"] < 900  # they stay in sight
+
+
+def test_contents_open_without_a_script_wide_or_narrow(unscripted: Page, made_once: Path):
+    open_report(unscripted, made_once)
+    link = unscripted.locator("nav a").first
+    assert link.is_visible()
+    unscripted.set_viewport_size({"width": 360, "height": 900})
+    assert not link.is_visible()
+    unscripted.locator("nav summary").click()
+    assert link.is_visible()
+
+
+def test_code_is_folded_and_opens_by_cell_and_all_at_once(page: Page, made_once: Path):
+    open_report(page, made_once)
+    cells, every = page.locator("details.input"), page.locator("#all-code")
+    assert cells.count() > 20
+    code = cells.first.locator("pre")
+    assert not code.is_visible()
+    cells.first.locator("summary").click()
+    assert code.is_visible()
+    every.click()
+    assert page.locator("details.input:not([open])").count() == 0
+    every.click()
+    assert page.locator("details.input[open]").count() == 0
+
+
+def test_code_opens_without_a_script_and_no_idle_button_is_shown(unscripted: Page, made_once: Path):
+    open_report(unscripted, made_once)
+    cell = unscripted.locator("details.input").first
+    cell.locator("summary").click()
+    assert cell.locator("pre").is_visible()
+    assert unscripted.locator("button:visible").count() == 0
+
+
+def test_gallery_shows_every_test_image_and_sorts_them(page: Page, made_once: Path):
+    open_report(page, made_once)
+    items = page.locator(".gallery li")
+    assert items.count() == 6
+
+    def of_items(key: str) -> list[str]:
+        return items.evaluate_all("(items, key) => items.map(item => item.dataset[key])", key)
+
+    assert of_items("name") == [f"image_{i:02d}" for i in range(6)]
+    for key in ("dsc", "dice"):
+        page.locator(f".tools [data-key={key}]").click()
+        assert [float(x) for x in of_items(key)] == sorted(map(float, of_items(key)), reverse=True)
+        assert page.locator(".tools [aria-pressed=true]").inner_text().lower() == key
+    page.locator(".tools [data-key=dice]").click()
+    assert [float(x) for x in of_items("dice")] == sorted(map(float, of_items("dice")))
+    assert page.locator(".tools [role=status]").inner_text() == "lowest first"
+    page.locator(".tools [data-key=name]").click()
+    assert of_items("name") == [f"image_{i:02d}" for i in range(6)]
+
+
+def test_picture_opens_large_by_key_leads_on_and_gives_the_focus_back(page: Page, made_once: Path):
+    open_report(page, made_once)
+    link = page.locator(".gallery a.open").first
+    small = link.locator("svg").bounding_box()["width"]
+    link.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    assert dialog.locator("svg").bounding_box()["width"] > 2 * small
+    assert "image_00" in dialog.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "image_01" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert page.evaluate("document.activeElement.closest('li').dataset.name") == "image_01"
+
+
+def test_picture_opens_large_without_a_script(unscripted: Page, made_once: Path):
+    open_report(unscripted, made_once)
+    link = unscripted.locator(".gallery a.open").first
+    small = link.locator("svg").bounding_box()["width"]
+    link.click()
+    assert link.locator("svg").bounding_box()["width"] > 2 * small
+    unscripted.locator(".gallery li:target a.close").click()
+    assert link.locator("svg").bounding_box()["width"] == small
+
+
+def test_tab_key_reaches_everything_that_can_be_used(page: Page, made_once: Path):
+    open_report(page, made_once)
+    usable = page.locator("a[href]:visible, button:visible, summary:visible, [tabindex='0']:visible")
+    expected = usable.evaluate_all("all => all.forEach((one, i) => { one.dataset.number = i; }) ?? all.length")
+    reached = set()
+    for _ in range(expected + 5):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.dataset.number"))
+    skip = page.locator("a.skip").get_attribute("data-number")
+    assert {str(i) for i in range(expected)} - reached <= {skip}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "scripted"),
+    [("light", True)]
+    + [pytest.param(*case, marks=pytest.mark.slow) for case in (("light", False), ("dark", True), ("dark", False))],
+)
+def test_axe_finds_nothing_that_shuts_readers_out(scheme, scripted, page: Page, made_once: Path, tmp_path: Path):
+    axe = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+    html = (made_once / "report.html").read_text(encoding="utf-8")
+    if not scripted:  # axe is a script itself: only the page's own is taken away
+        html = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    page.emulate_media(color_scheme=scheme)
+    open_report(page, tmp_path)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    page.evaluate(axe)
+
+    def violations() -> list[str]:
+        found = page.evaluate("axe.run().then(result => result.violations)")
+        return [f"{one['id']}: {node['html'][:150]}" for one in found for node in one["nodes"]]
+
+    assert violations() == []
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert violations() == []
+    if scripted:
+        page.locator(".gallery a.open").first.click()
+        assert violations() == []
+
+
+EVIL = "<img src=x onerror=alert(1)>.png"
+
+
+def test_names_are_shown_as_text_and_run_nothing(page: Page, executed, results, tmp_path: Path):
+    results["dataset"] |= {"name": EVIL, "patients": 1, "shared_patients": {f"train and {EVIL}": [EVIL]}}
+    results["provenance"] |= {"command": f"make report DATASET='{EVIL}'", "cpu": EVIL}
+    picture = Picture(EVIL, EVIL, 0.5, 0.5, 0.5, 0.5, "data:,", "M0 0", "M0 0")
+    (tmp_path / "report.html").write_text(PageExporter().render(executed, results, "", [picture]), encoding="utf-8")
+    alerts = []
+    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+    requests, complaints = open_report(page, tmp_path)
+    page.locator(".gallery a.open").click()
+    assert page.locator("dialog b").inner_text() == EVIL
+    assert page.locator("header strong").first.inner_text() == EVIL
+    assert page.locator("main img").count() == 0
+    assert (alerts, complaints) == ([], [])
+    assert len([url for url in requests if not url.startswith("data:")]) == 1
+
+
+def test_page_runs_no_script_but_its_own_even_where_one_got_in(page: Page, executed, results, tmp_path: Path):
+    html = PageExporter().render(executed, results, "<p id='in' onclick='document.title=1'>in</p><script>x()</script>")
+    (tmp_path / "report.html").write_text(html, encoding="utf-8")
+    _, complaints = open_report(page, tmp_path)
+    page.locator("#in").click()
+    assert page.title().startswith("Segmenting")
+    assert len(complaints) == 2  # one for each that was refused
+    assert all("Content Security Policy" in complaint for complaint in complaints)
+
+
+@pytest.mark.slow
+def test_report_is_printed_on_pages(browser: Browser, made_once: Path, tmp_path: Path, monkeypatch, capsys):
+    shutil.copytree(made_once, tmp_path / "reports" / "discs")
+    monkeypatch.setattr(_files, "REPORTS", tmp_path / "reports")
+    assert pdf.main(["NAME=discs"]) == 0
+    assert capsys.readouterr().out == "pdf: reports/discs/report.pdf\n"
+    printed = (tmp_path / "reports" / "discs" / "report.pdf").read_bytes()
+    assert printed.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 5
+
+
+def test_printing_without_a_browser_or_report_is_refused_in_one_line(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setattr(_files, "REPORTS", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert pdf.main(["NAME=discs"]) == 2
+    assert (
+        capsys.readouterr().err == "error: reports/discs: expected a report to print, found none; make report first\n"
+    )
+    (tmp_path / "discs").mkdir()
+    (tmp_path / "discs" / "report.html").write_text("")
+    assert pdf.main(["NAME=discs"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: expected Chromium or Chrome to print with, found none")
+    assert error.count("\n") == 1

@@ -1,0 +1,413 @@
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import psutil
+import pytest
+import torch
+from conftest import QUICK, draw_discs, write_dataset
+from nbformat.v4 import new_code_cell, new_notebook
+
+from lib import _files
+from lib._errors import UserError
+from lib._files import ROOT, publish, recover
+from lib.data.dataset import Dataset
+from lib.report import notebooks
+from lib.report.make import main
+from lib.report.notebooks import (
+    FIGURES,
+    NOTEBOOKS,
+    STUDY_FIGURES,
+    NotebookError,
+    check_injection,
+    execute_notebook,
+    incomplete_cell,
+)
+from lib.report.parameters import Parameters, parse_parameters, report_name
+from lib.runs.plan import EXPERIMENTS, VARIANTS
+
+
+@pytest.fixture(autouse=True)
+def reports(tmp_path_factory, monkeypatch) -> Path:
+    """Reports go to a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("reports")
+    monkeypatch.setattr(_files, "REPORTS", folder)
+    return folder
+
+
+def write_notebook(path: Path, *sources: str) -> Path:
+    cells = [new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+PARAMETERS_CELL = (
+    'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1\n'
+    'stain = ""\nsize = 0\ntest_fraction = 0.5\nstudy = False'
+)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("SEED=5", "SEED: unknown parameter; did you mean SEEDS?"),
+        ("seeds=5", "seeds: unknown parameter; did you mean SEEDS?"),
+        (
+            "XYZ=1",
+            "XYZ: unknown parameter; known: DATASET, SEEDS, EPOCHS, LEARNING_RATE, PRECISION, STAIN",
+        ),
+        ("SEEDS=three", "SEEDS: expected a valid integer, found 'three'"),
+        ("SEEDS=1.5", "SEEDS: expected a valid integer, found '1.5'"),
+        ("SEEDS=", "SEEDS: expected a valid integer, found ''"),
+        ("SEEDS=0", "SEEDS: expected greater than or equal to 1, found '0'"),
+        ("EPOCHS=-1", "EPOCHS: expected greater than or equal to 1, found '-1'"),
+        ("WORKERS=0", "WORKERS: expected greater than or equal to 1, found '0'"),
+        ("LEARNING_RATE=nan", "LEARNING_RATE: expected less than or equal to 1, found 'nan'"),
+        ("STAIN=hed", "STAIN: expected 'rgb' or 'unmixed', found 'hed'"),
+        ("SIZE=33", "SIZE=33: expected an even number from 32 to 1024, found '33'"),
+        ("TEST_FRACTION=1", "TEST_FRACTION: expected less than 1, found '1'"),
+        ("PRECISION=fp16", "PRECISION: expected 'fp32' or 'bf16', found 'fp16'"),
+        ("LEARNING_RATE=fast", "LEARNING_RATE: expected a valid number, found 'fast'"),
+        ("DATASET=/no/such/folder", "DATASET=/no/such/folder: expected 'synthetic' or a folder"),
+    ],
+)
+def test_bad_parameter_ends_with_exit_code_2_and_one_line(argument, message, capsys, reports):
+    assert main([argument]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+    assert list(reports.iterdir()) == []
+
+
+def test_parameters_are_read_with_their_types():
+    parameters = parse_parameters(["DATASET=a b=c", "SEEDS=2", "LEARNING_RATE=1e-4"])
+    assert (parameters.dataset, parameters.seeds, parameters.learning_rate) == ("a b=c", 2, 1e-4)
+    assert parameters.epochs == Parameters().epochs == 60
+
+
+@pytest.mark.parametrize("name", ["synthetic", "reference", "x-study", "x.failed", "../x", "a/b", ".x", "x" * 101])
+def test_names_that_would_hide_or_leave_the_reports_folder_are_refused(name, discs: Dataset):
+    with pytest.raises(UserError, match="expected a folder name"):
+        report_name(Parameters(dataset="some/folder", name=name), discs)
+
+
+def test_a_folder_that_is_no_report_is_not_replaced(discs: Dataset, reports: Path):
+    (reports / "discs").mkdir()
+    (reports / "discs" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="expected a report or nothing, found something else"):
+        report_name(Parameters(dataset="discs"), discs)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sead": 3}, r"expected the parameters seed, rate, found sead"),
+        ({"seed": "3"}, r"seed: expected int, found str"),
+    ],
+)
+def test_papermills_silent_injections_are_refused(values, message, tmp_path: Path):
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1\nrate = 0.5", "seed")
+    with pytest.raises(NotebookError, match=message):
+        check_injection(notebook, values)
+
+
+def test_executed_notebook_tells_neither_time_nor_folder_and_has_steady_ids(tmp_path: Path):
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "seed")
+    texts = []
+    for name in ("first.ipynb", "second.ipynb"):
+        executed = execute_notebook(notebook, tmp_path / name, {"seed": 3}, timeout=60)
+        assert executed.cells[-1].outputs[0].data["text/plain"] == "3"
+        texts.append((tmp_path / name).read_text())
+    assert texts[0] == texts[1]
+    assert str(tmp_path) not in texts[0]
+
+
+FAILURES = {
+    "exception": ("1 / 0", "ZeroDivisionError: division by zero", 60),
+    "killed kernel": ("import os; os.kill(os.getpid(), 9)", "DeadKernelError: Kernel died", 60),
+    "timeout": ("import time; time.sleep(60)", "CellTimeoutError: A cell timed out", 3),
+    "exception without a message": ("assert 1 > 2", "AssertionError", 60),
+    "exit": ("import sys; sys.exit()", "ended before its last cell", 60),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("more", [(), ("2 + 2",)], ids=["last", "in the middle"])
+def test_a_notebook_that_does_not_end_is_named_with_cell_and_cause(failure, more, tmp_path: Path):
+    source, cause, timeout = FAILURES[failure]
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "1 + 1", source, *more)
+    with pytest.raises(NotebookError) as caught:
+        execute_notebook(notebook, tmp_path / "out.ipynb", {"seed": 3}, timeout=timeout)
+    assert str(caught.value).startswith(f"n.ipynb, cell 3 ({source}): {cause}")
+    assert incomplete_cell(nbformat.read(tmp_path / "out.ipynb", as_version=4)) == f"cell 3 ({source})"
+
+
+@pytest.fixture
+def finished(made_once, reports: Path) -> Path:
+    """A copy of that report, among the test's own."""
+    return Path(shutil.copytree(made_once, reports / "discs"))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class References(HTMLParser):
+    """Collects what a page would load, and its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.loads += [
+            value for name, value in attrs if name in ("src", "srcset", "data", "poster", "action") or
+            (name == "href" and tag != "a")
+        ]  # fmt: skip
+
+
+def without_times(results: dict, of_runs: bool = False) -> dict:
+    """Without what tells time; where runs were trained anew, without the time that took as well."""
+    for key in ("started", "seconds", "seconds_by_section", "git_commit", "git_dirty"):
+        results["provenance"].pop(key)
+    for run in (run for variant in results["variants"].values() for run in variant["runs"] if of_runs):
+        run.pop("seconds")
+        run["history"].pop("seconds")
+    return results
+
+
+def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, discs: Dataset, folder: Path):
+    figures = {f"figures/figure-{n}.{kind}" for n in FIGURES for kind in ("png", "svg")}
+    models = {f"models/{variant}-seed-0.pt" for variant in VARIANTS}
+    executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
+    first = tree(finished)
+    expected = {"report.html", "results.json", "figures/summary.png", "figures/summary.svg"}
+    assert set(first) == expected | figures | models | executed
+
+    results = json.loads(first["results.json"])
+    assert set(results) == {
+        "schema_version", "provenance", "parameters", "dataset", "variants", "images", "claims", "reference", "side",
+    }  # fmt: skip
+    assert results["dataset"]["n_train"] == 10
+    assert results["dataset"]["foreground_fraction"]["test"] == pytest.approx(discs.test.masks.mean())
+    assert results["variants"]["dropout"]["config"]["epochs"] == 2
+    run = results["variants"]["l2"]["runs"][0]
+    assert set(run) == {"seed", "seconds", "history", "train", "test"}
+    by_section = results["provenance"]["seconds_by_section"]
+    assert list(by_section) == [path.stem for path in NOTEBOOKS]
+    assert 0 < max(by_section.values()) <= results["provenance"]["seconds"]
+    assert set(run["test"]) == {"loss", "dsc", "dice", "iou"}
+    assert results["images"]["best"]["dsc"] >= results["images"]["worst"]["dsc"]
+    everything = b"".join(first.values())
+    for private in (str(folder.parent), str(ROOT)):
+        assert private.encode() not in everything
+
+    for name in executed:
+        assert b'"name": "stderr"' not in first[name], name  # a warning tells folders, and is not the report's text
+
+    page = References()
+    html = first["report.html"].decode()
+    page.feed(html)
+    assert page.tags.count("script") == 1
+    assert page.loads
+    assert all(load.startswith("data:") for load in page.loads)
+    assert not re.search(r"@import|url\((?!['\"]?data:|#)", html)
+    assert [html.count(f'id="figure-{n}"') for n in FIGURES] == [1] * 10
+    assert "Traceback (most recent" not in html
+    assert "<math" in html
+
+    weights = torch.load(finished / "models" / "dropout-seed-0.pt", weights_only=True)
+    assert sum(tensor.numel() for tensor in weights.values()) == 8499
+
+    assert main([f"DATASET={folder}", *QUICK]) == 0
+    second = tree(finished)
+    assert without_times(json.loads(second["results.json"])) == without_times(results)
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed <= {"results.json", "report.html"}  # they tell when they were made
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [name if name == "killed kernel" else pytest.param(name, marks=pytest.mark.slow) for name in FAILURES],
+)
+def test_after_a_failure_the_old_report_is_untouched_however_often(
+    failure, finished: Path, folder: Path, reports: Path, tmp_path: Path, monkeypatch, capsys
+):
+    source, cause, timeout = FAILURES[failure]
+    before = tree(finished)
+    failing = write_notebook(tmp_path / "failing.ipynb", PARAMETERS_CELL, source)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", (failing,))
+    monkeypatch.setattr(notebooks, "CELL_TIMEOUT", timeout)
+    for _ in range(2):
+        capsys.readouterr()
+        assert main([f"DATASET={folder}", *QUICK]) == 1
+        error = capsys.readouterr().err
+        assert f"failed: failing.ipynb, cell 2 ({source}): {cause}" in error
+        assert tree(finished) == before
+        assert {path.name for path in reports.iterdir()} == {"discs", "discs.failed"}
+        assert (reports / "discs.failed" / "notebooks" / "failing.ipynb").exists()
+
+
+def test_a_missing_figure_is_a_failure(folder: Path, tmp_path: Path, monkeypatch, capsys, reports: Path):
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", (write_notebook(tmp_path / "empty.ipynb", PARAMETERS_CELL),))
+    assert main([f"DATASET={folder}", *QUICK]) == 1
+    assert "figures: expected [1, 2, 3, 12, 13, 14, 15, 16, 17, 18] with alt texts, found []" in capsys.readouterr().err
+    assert not (reports / "discs").exists()
+
+
+def test_publishing_restores_the_old_report_if_the_new_one_cannot_be_moved(tmp_path: Path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.json").write_text("{}")
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "missing", tmp_path / "old")
+    assert tree(tmp_path / "old") == {"results.json": b"{}"}
+
+
+def test_publishing_that_was_cut_off_between_its_two_steps_is_made_good(tmp_path: Path):
+    (tmp_path / ".report.old").mkdir()
+    (tmp_path / ".report.old" / "results.json").write_text("{}")
+    recover(tmp_path / "report")
+    assert tree(tmp_path) == {"report/results.json": b"{}"}
+
+
+@pytest.mark.slow
+def test_names_of_files_and_datasets_are_shown_as_text(discs: Dataset, tmp_path: Path, reports: Path):
+    name = "<img src=x onerror=alert(1)> `$x$` *a*"
+    splits = [
+        type(split)(tuple(f"image_{i}{name}" for i in range(len(split))), split.images, split.masks)
+        for split in (discs.train, discs.test)
+    ]
+    folder = write_dataset(Dataset(name, *splits), tmp_path / name)
+    assert main([f"DATASET={folder}", *QUICK]) == 0
+    html = (reports / name / "report.html").read_text()
+    assert "<img src=x" not in html
+    assert f"<strong>{name.replace('<', '&lt;').replace('>', '&gt;')}</strong>" in html
+
+
+def start_report(folder: Path, name: str, runs: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Starts `make report` as a person does, in a session of its own."""
+    given = (f"PYTHON={sys.executable}", f"DATASET={folder}", f"NAME={name}", "SEEDS=1", *arguments)
+    return subprocess.Popen(
+        ("make", "report", *given), cwd=ROOT, env={**os.environ, "REPORT_RUNS": str(runs)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def name(tmp_path_factory) -> Iterator[str]:
+    """A name for a report among the user's, which is removed."""
+    name = f"test-{tmp_path_factory.mktemp('report').name}-{os.getpid()}"
+    yield name
+    for left in (name, f".{name}.new", f".{name}.old", f"{name}.failed"):
+        shutil.rmtree(ROOT / "reports" / left, ignore_errors=True)
+
+
+def left_behind(name: str, runs: Path) -> list[str]:
+    """What of a report is still there and should not be: processes, temporary files, locks."""
+    processes = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("REPORT_RUNS") == str(runs):
+                processes.append(" ".join(process.cmdline()))
+    beside = [path.name for path in (ROOT / "reports").glob(f".{name}*")]
+    half = [path.name for path in runs.rglob("*") if path.is_file() and path.name != "run.pt"]
+    temporary = _files.temporary_folder(ROOT / "reports" / name)
+    return [*processes, *beside, *half, *([str(temporary)] if temporary.exists() else [])]
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_finished_run(
+    kills: int, name: str, tmp_path: Path
+):
+    """The kills are spread over the time of an undisturbed report, alternately of all processes and of one alone."""
+    folder = write_dataset(Dataset("discs", draw_discs(24, 1, size=64), draw_discs(8, 2, size=64)), tmp_path / "discs")
+    target, undisturbed = ROOT / "reports" / name, tmp_path / "undisturbed"
+    started = time.monotonic()
+    first = start_report(folder, name, undisturbed, "EPOCHS=10")
+    assert b"report: " in first.communicate()[0]
+    duration = time.monotonic() - started
+    expected = without_times(json.loads((target / "results.json").read_text()), of_runs=True)
+
+    moments = np.random.default_rng(0).permutation((np.arange(kills) + 0.5) / kills) * duration
+    reached = set()
+    for number, moment in enumerate(moments):
+        runs = tmp_path / f"runs-{number}"
+        shutil.rmtree(target)
+        killed = start_report(folder, name, runs, "EPOCHS=10")
+        time.sleep(moment)
+        reached.add((len(list(runs.rglob("run.pt"))), target.exists()))
+        if number % 2:
+            os.killpg(killed.pid, signal.SIGKILL)
+        else:  # make sees its command die
+            for child in psutil.Process(killed.pid).children():
+                child.kill()
+        killed.communicate()
+        finished = {path: path.read_bytes() for path in runs.rglob("run.pt")}
+
+        again = start_report(folder, name, runs, "EPOCHS=10")
+        assert b"report: " in again.communicate()[0]
+        assert again.returncode == 0
+        assert without_times(json.loads((target / "results.json").read_text()), of_runs=True) == expected
+        assert finished.items() <= {path: path.read_bytes() for path in runs.rglob("run.pt")}.items()
+        assert left_behind(name, runs) == []
+    assert len(reached) > 1 or kills == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["data:", "notebooks:"])
+def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset, name: str, tmp_path: Path):
+    """As in a terminal: the signal reaches the whole process group, but not the kernels' sessions."""
+    folder, target = write_dataset(discs, tmp_path / "discs"), ROOT / "reports" / name
+    target.mkdir(parents=True)
+    (target / "results.json").write_text("{}")
+    process = start_report(folder, name, tmp_path / "runs", f"EPOCHS={5000 if moment == 'data:' else 1}")
+    output = b""
+    while moment.encode() not in output:
+        output += os.read(process.stdout.fileno(), 65536)
+    time.sleep(6)  # into training, or into the kernels' start
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) > 1
+    os.killpg(process.pid, signal.SIGINT)
+    output += process.communicate(timeout=30)[0]
+    assert process.returncode != 0
+    assert b"interrupted: no report was written or replaced" in output
+    assert b"Traceback" not in output
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert tree(target) == {"results.json": b"{}"}
+    assert set(left_behind(name, tmp_path / "runs")) <= {"checkpoint.pt"}
+
+
+@pytest.mark.slow
+def test_a_full_study_is_a_report_of_its_own_with_side_experiments_and_no_claim_left_out(folder: Path, reports: Path):
+    assert main([f"DATASET={folder}", "STUDY=yes", *QUICK]) == 0
+    study = reports / "discs-study"
+    made = tree(study)
+    assert {f"figures/figure-{n}.svg" for n in (*FIGURES, *STUDY_FIGURES)} <= made.keys()
+    results = json.loads(made["results.json"])
+    assert results["parameters"]["study"]
+    assert results["provenance"]["command"].startswith("make study DATASET=")
+    assert set(results["side"]) == set(EXPERIMENTS) - {"variants"}
+    assert [run["fold"] for run in results["side"]["l2"]["5e-05"]["runs"]] == [0, 1, 2, 3, 4]
+    assert {c["id"] for c in results["claims"] if c["verdict"] == "not run"} == {"C4c"}  # one epoch is not scored twice
+    assert "4 What the study mentions in passing" in made["report.html"].decode()
+
+
+def test_a_full_study_takes_twenty_seeds_unless_told_otherwise():
+    assert parse_parameters(["STUDY=yes"]).seeds == 20
+    assert parse_parameters(["STUDY=yes", "SEEDS=6"]).seeds == 6
+    assert parse_parameters([]).seeds == 3

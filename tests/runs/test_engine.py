@@ -1,0 +1,402 @@
+"""The engine with real processes: killed, raising, holding locks, and under a real Dask scheduler."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from lib._errors import UserError
+from lib._files import ROOT, lock, unlock
+from lib.data.dataset import Dataset
+from lib.runs import finish, store, workers
+from lib.runs.finish import TrainingError, finish_runs, trained_runs
+from lib.runs.plan import VARIANTS, Planned, Variant, variant_config
+from lib.runs.run import stored_run
+from lib.runs.task import continue_run
+from lib.training import TrainingConfig, train
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    monkeypatch.setattr(workers, "TASK_SECONDS", 0.2)
+    return tmp_path / "runs"
+
+
+def files(folder: Path) -> list[str]:
+    """What lies in the folders of runs."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def worker_processes() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def same_weights(config: TrainingConfig, dataset: Dataset) -> bool:
+    """Whether the stored run has the bits of an uninterrupted training in this process."""
+    run, expected = stored_run(Planned(config), dataset), train(config, dataset.train.images, dataset.train.masks)
+    return all(run.weights[name].equal(value) for name, value in expected.network.state_dict().items())
+
+
+def when(condition, act) -> threading.Thread:
+    """Does something in a thread of its own as soon as a condition holds."""
+
+    def watch() -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if condition():
+                act()
+                break
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_run_whose_worker_is_killed_goes_on_from_its_last_state(discs: Dataset, runs_folder: Path, monkeypatch):
+    monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
+    config = variant_config("dropout", 0, 200)
+    killed = []
+
+    def kill() -> None:
+        for worker in worker_processes():
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    thread = when(lambda: files(runs_folder) == ["checkpoint.pt"], kill)
+    trained_runs(discs, ["dropout"], seeds=1, epochs=200)
+    thread.join()
+    assert killed
+    assert same_weights(config, discs)
+    assert files(runs_folder) == ["run.pt"]
+    assert worker_processes() == []
+
+
+def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dataset, runs_folder: Path, monkeypatch):
+    """The killed one is another process; what it left half written does not matter."""
+    config = variant_config("noise", 3, 300)
+    folder = store.folder_of(config, discs)
+    other = multiprocessing.get_context("spawn").Process(target=finish_and_save_often, args=(folder, config, discs))
+    other.start()
+    while store.read(folder / store.CHECKPOINT) is None:
+        time.sleep(0.02)
+    other.kill()
+    other.join()
+    (folder / "checkpoint.partial").write_bytes(b"half of a check")
+    trained = len(store.from_bytes(store.read(folder / store.CHECKPOINT))["training"]["seconds"])
+    assert 0 < trained < 300
+    taken_up, claim = [], finish._Job.claim
+    monkeypatch.setattr(finish._Job, "claim", lambda job: claim(job) and (taken_up.append(job.epochs) or True))
+    finish_runs({folder: Planned(config)}, discs, workers=1)
+    assert taken_up[0] == trained
+    assert same_weights(config, discs)
+    assert files(runs_folder) == ["run.pt"]
+
+
+def finish_and_save_often(folder: Path, config: TrainingConfig, dataset: Dataset) -> None:
+    workers.TASK_SECONDS, finish.SAVE_SECONDS = 0.2, 0
+    finish_runs({folder: Planned(config)}, dataset, workers=1)
+
+
+def dies_with_seed_0(dataset, planned, *arguments):
+    """In place of `continue_run`, in a worker: one run is always killed, as by a machine without memory for it."""
+    if planned.config.seed == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return continue_run(dataset, planned, *arguments)
+
+
+def test_a_run_that_kills_its_worker_every_time_is_given_up_and_the_others_are_finished(
+    discs: Dataset, runs_folder: Path, monkeypatch
+):
+    monkeypatch.setattr(workers, "continue_run", dies_with_seed_0)
+    deaths, new_pool = [], workers.LocalWorkers._pool
+    monkeypatch.setattr(workers.LocalWorkers, "_pool", lambda local: deaths.append(1) or new_pool(local))
+    with pytest.raises(
+        TrainingError, match=r"1 of 3 runs, the first of them:\nPlanned\(.* seed=0,.*\n.*BrokenProcessPool"
+    ):
+        trained_runs(discs, ["baseline"], seeds=3, epochs=20, workers=2)
+    assert len(deaths) == 2 + 1 + finish.REPEATS  # two processes to begin with, and one for each that died
+    assert files(runs_folder) == ["run.pt", "run.pt"]
+    assert worker_processes() == []
+
+
+def test_a_run_that_raises_is_reported_with_configuration_and_traceback_and_the_others_are_finished(
+    discs: Dataset, runs_folder: Path, monkeypatch
+):
+    monkeypatch.setitem(VARIANTS, "bad", Variant("Bad", {"batch_size": 2**70}))  # torch cannot split by that
+    with pytest.raises(
+        TrainingError, match=r"1 of 2 runs, the first of them:\nPlanned\(.*batch_size=1180591620717411303424"
+    ) as got:
+        trained_runs(discs, ["bad", "baseline"], seeds=1, epochs=1)
+    assert "in train_epoch" in str(got.value)
+    assert files(runs_folder) == ["run.pt"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit"])
+def test_a_damaged_run_is_said_and_computed_again(damage, discs: Dataset, runs_folder: Path, capsys):
+    first = trained_runs(discs, ["baseline"], seeds=1, epochs=1)["baseline"][0]
+    (path,) = runs_folder.rglob("run.pt")
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    path.write_bytes({"truncated": whole[:20_000], "one bit": bytes(flipped)}[damage])
+    again = trained_runs(discs, ["baseline"], seeds=1, epochs=1)["baseline"][0]
+    assert capsys.readouterr().err.count(f"{path.parent.name}/run.pt: damaged, computed again") == 1
+    assert again.weights["conv2.weight"].equal(first.weights["conv2.weight"])
+
+
+def test_a_damaged_checkpoint_is_said_and_the_run_begins_again(discs: Dataset, runs_folder: Path, capsys):
+    config = variant_config("baseline", 0, 2)
+    folder = store.folder_of(config, discs)
+    folder.mkdir(parents=True)
+    (folder / store.CHECKPOINT).write_bytes(b"x" * 100)
+    trained_runs(discs, ["baseline"], seeds=1, epochs=2)
+    assert "checkpoint.pt: damaged, computed again" in capsys.readouterr().err
+    assert same_weights(config, discs)
+
+
+def test_a_store_file_that_would_run_code_is_refused(tmp_path: Path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    with pytest.raises(pickle.UnpicklingError):
+        store.from_bytes(store.to_bytes({"state": Evil()}))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, runs_folder: Path):
+    """The other process is this test: it holds the run's lock, and finishes the run before it lets go."""
+    config = variant_config("baseline", 0, 1)
+    folder = store.folder_of(config, discs)
+    held = lock(folder)
+    ended = []
+    waiter = threading.Thread(target=lambda: ended.append(trained_runs(discs, ["baseline"], 1, 1)), daemon=True)
+    waiter.start()
+    time.sleep(3)
+    assert not ended
+    state, _, finished = continue_run(
+        discs, Planned(config), None, (store.training_code(), store.scoring_code()), seconds=60
+    )
+    assert finished
+    store.write(folder, state, finished=True)
+    written = (folder / store.RUN).read_bytes()
+    unlock(held)
+    waiter.join(60)
+    assert ended
+    assert (folder / store.RUN).read_bytes() == written  # with the seconds that it took here
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path):
+    code = f"from lib._files import lock; from pathlib import Path; lock(Path({str(tmp_path)!r})); print(1); input()"
+    holder = subprocess.Popen((sys.executable, "-uc", code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    holder.stdout.readline()
+    assert lock(tmp_path) is None
+    holder.kill()
+    holder.wait()
+    holder.stdin.close()
+    holder.stdout.close()
+    held = lock(tmp_path)
+    assert lock is not None
+    unlock(held)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param("wait", marks=pytest.mark.slow), "store.write", pytest.param("submit", marks=pytest.mark.slow)],
+)
+def test_interrupted_training_keeps_what_it_has_and_lets_go_of_it(
+    where, discs: Dataset, runs_folder: Path, monkeypatch
+):
+    monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
+    config = variant_config("baseline", 0, 400)
+    folder = store.folder_of(config, discs)
+    owner, name = {"wait": (finish, "wait"), "store.write": (store, "write")}.get(
+        where, (workers.LocalWorkers, "submit")
+    )
+    original, calls = getattr(owner, name), []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finish_runs({folder: Planned(config)}, discs, workers=1)
+    assert worker_processes() == []
+    kept = store.read(folder / store.CHECKPOINT)
+    assert kept is not None or where == "wait"  # it came before the first state did
+    finish_runs({folder: Planned(config)}, discs, workers=1)  # would wait for ever for a lock that was not let go
+    assert same_weights(config, discs)
+    assert files(runs_folder) == ["run.pt"]
+
+
+def test_ending_the_engine_leaves_other_child_processes_of_the_caller_alone(discs: Dataset, runs_folder: Path):
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+    assert other.is_alive()
+    other.kill()
+    other.join()
+
+
+def test_a_run_is_known_by_its_configuration_data_code_and_torch(discs: Dataset, monkeypatch):
+    config = variant_config("baseline", 0, 60)
+    others = [
+        store.folder_of(variant_config("baseline", 1, 60), discs),
+        store.folder_of(variant_config("baseline", 0, 60, precision="bf16"), discs),
+        store.folder_of(replace(config, threads=2), discs),
+        store.folder_of(variant_config("l2", 0, 60), discs),
+        store.folder_of(config, Dataset("discs", discs.test, discs.train)),
+    ]
+    same = store.folder_of(config, Dataset("another name", discs.train, discs.test))
+    assert same == store.folder_of(config, discs)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "code_hash", lambda *modules: "a changed loss" if "training" in modules else "the same")
+        others.append(store.folder_of(config, discs))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "2.99")
+        others.append(store.folder_of(config, discs))
+    assert len({same, *others}) == 8
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("x = 1\n", "x = 2\n", False),
+        ("x = 1\n", '"""What x is."""\n\n# a comment\nx = 1  # another\n', True),
+        ("def f():\n    return 1\n", 'def f():\n    """Returns one."""\n    return 1\n', True),
+        ('x = "a"\n', 'x = "b"\n', False),
+        ('f("a")\n', 'f("b")\n', False),
+    ],
+)
+def test_comments_and_docstrings_do_not_change_the_code_and_all_else_does(before, after, same, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    (tmp_path / "lib").mkdir()
+    hashes = []
+    for text in (before, after):
+        (tmp_path / "lib" / "module.py").write_text(text)
+        store.code_hash.cache_clear()
+        hashes.append(store.code_hash("module"))
+    store.code_hash.cache_clear()
+    assert (hashes[0] == hashes[1]) == same
+
+
+def test_a_worker_with_other_code_refuses_to_work(discs: Dataset):
+    with pytest.raises(RuntimeError, match=r"worker on .*: expected the code \('other', 'code'\), found"):
+        continue_run(discs, Planned(variant_config("baseline", 0, 1)), None, ("other", "code"), seconds=1)
+
+
+def test_the_callers_environment_is_as_it_was_and_workers_have_the_allocators_settings(discs: Dataset, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MALLOC_TOP_PAD_", raising=False)
+    with workers.local_workers(1, discs) as executor:
+        assert executor.submit(os.getenv, "MALLOC_TOP_PAD_").result() == str(2**28)
+        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MALLOC_TOP_PAD_" not in os.environ
+
+
+def test_the_readme_gives_dask_workers_the_same_environment():
+    (given,) = re.findall(r"PRE_SPAWN_ENVIRON='(\{.*\})'", (ROOT / "README.md").read_text())
+    assert json.loads(given) == workers.WORKER_ENVIRONMENT
+
+
+# Under a real Dask scheduler with worker processes of its own.
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path, monkeypatch) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts a worker process of a scheduler on loopback, as one would by hand."""
+    environment = {**os.environ, **workers.WORKER_ENVIRONMENT, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "2"}
+    file = tmp_path / "scheduler.json"
+    with ExitStack() as stack:
+        log = stack.enter_context((tmp_path / "dask.log").open("w"))
+
+        def dask(role: str, *arguments: str) -> subprocess.Popen[bytes]:
+            command = (sys.executable, "-m", f"distributed.cli.dask_{role}", *arguments, "--no-dashboard")
+            process = stack.enter_context(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log))
+            stack.callback(process.kill)
+            return process
+
+        dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        while not (file.exists() and file.read_text().endswith("}")):
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path))
+        yield lambda: dask("worker", address, *options)
+
+
+@pytest.fixture
+def scheduler(start_worker) -> list[subprocess.Popen[bytes]]:
+    """The two workers of a scheduler."""
+    return [start_worker() for _ in range(2)]
+
+
+def test_dask_workers_give_the_same_bits_and_the_runs_of_one_that_dies_go_to_the_other(
+    scheduler, discs: Dataset, runs_folder: Path, monkeypatch
+):
+    monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
+    killed = when(lambda: "checkpoint.pt" in files(runs_folder), scheduler[0].kill)
+    trained_runs(discs, ["baseline", "dropout"], seeds=1, epochs=100)
+    killed.join()
+    assert scheduler[0].wait() == -signal.SIGKILL
+    assert same_weights(variant_config("baseline", 0, 100), discs)
+    assert same_weights(variant_config("dropout", 0, 100), discs)
+    assert files(runs_folder) == ["run.pt", "run.pt"]
+    assert worker_processes() == []
+
+
+@pytest.mark.slow
+def test_a_run_outlives_the_only_dask_worker(scheduler, discs: Dataset, runs_folder: Path, monkeypatch, start_worker):
+    """With it the data are lost that it had been sent; the next worker gets them again."""
+    monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
+    first, second = scheduler
+    second.terminate()
+    second.wait()
+
+    def replace_worker() -> None:
+        first.kill()
+        first.wait()
+        start_worker()
+
+    replaced = when(lambda: "checkpoint.pt" in files(runs_folder), replace_worker)
+    trained_runs(discs, ["baseline"], seeds=1, epochs=300)
+    replaced.join()
+    assert first.returncode == -signal.SIGKILL
+    assert same_weights(variant_config("baseline", 0, 300), discs)
+
+
+@pytest.mark.slow
+def test_dask_workers_with_other_code_are_refused(scheduler, discs: Dataset, runs_folder: Path, monkeypatch):
+    monkeypatch.setattr(store, "scoring_code", lambda: "ours")
+    with pytest.raises(TrainingError, match=r"worker on .*: expected the code .*ours"):
+        trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+    assert files(runs_folder) == []
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_not_there_is_named(discs: Dataset, monkeypatch):
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"DASK_SCHEDULER_ADDRESS=tcp://127.0.0.1:1: expected a running scheduler"):
+        trained_runs(discs, ["baseline"], seeds=1, epochs=1)

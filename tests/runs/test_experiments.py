@@ -1,0 +1,174 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lib._errors import UserError
+from lib.data.dataset import Dataset, Fold
+from lib.evaluation import METRICS, evaluate
+from lib.runs import finish, store
+from lib.runs.finish import TrainingError, finished, report_runs, trained_runs
+from lib.runs.plan import EXPERIMENTS, VARIANTS, Experiment, Planned, Variant, plan, variant_config
+from lib.runs.run import stored_run
+from lib.runs.scores import evidence, extreme_images, fold_scores, image_scores, mean_scores
+from lib.training import train
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_variants_are_those_of_the_study():
+    configs = {variant: variant_config(variant, 0, 60) for variant in ("baseline", "noise", "dropout", "l2")}
+    assert {v: (c.network, c.epochs, c.noise_std, c.l2) for v, c in configs.items()} == {
+        "baseline": ("shallower_CNN_segment", 60, 0.0, 0.0),
+        "noise": ("shallower_CNN_segment", 60, 0.03, 0.0),
+        "dropout": ("dropout_CNN_segment", 120, 0.0, 0.0),
+        "l2": ("shallower_CNN_segment", 60, 0.0, 5e-5),
+    }
+    assert {(c.learning_rate, c.batch_size, c.snapshot_every, c.threads, c.precision) for c in configs.values()} == {
+        (1e-3, 8, 5, 1, "fp32")
+    }
+
+
+def test_runs_from_worker_processes_are_those_of_training_here(discs: Dataset):
+    runs = trained_runs(discs, ["baseline", "dropout"], seeds=2, epochs=2, workers=2)
+    assert [run.config.seed for run in runs["dropout"]] == [0, 1]
+    for run in (*runs["baseline"], *runs["dropout"]):
+        training = train(run.config, discs.train.images, discs.train.masks)
+        weights = training.network.state_dict()
+        assert all(torch.equal(run.weights[name], value) for name, value in weights.items())
+        assert len(run.seconds) == run.config.epochs
+        for name, split in discs.splits.items():
+            images, masks = torch.from_numpy(split.images), torch.from_numpy(split.masks)
+            for metric, values in evaluate(training.network, images, masks).items():
+                assert torch.equal(run.scores[run.config.epochs][name][metric], values)
+
+
+def test_finished_runs_are_loaded_and_not_repeated(discs: Dataset, runs_folder, monkeypatch):
+    first = trained_runs(discs, ["baseline"], seeds=2, epochs=1)
+    written = {path: path.stat().st_mtime_ns for path in runs_folder.rglob("*")}
+    monkeypatch.setattr(finish, "executor", None)  # nothing may be trained
+    again = trained_runs(discs, ["baseline"], seeds=2, epochs=1)
+    assert {path: path.stat().st_mtime_ns for path in runs_folder.rglob("*")} == written
+    assert [run.history for run in again["baseline"]] == [run.history for run in first["baseline"]]
+
+
+def test_only_what_is_missing_is_trained(discs: Dataset, runs_folder):
+    trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+    before = {path: path.stat().st_mtime_ns for path in runs_folder.rglob("run.pt")}
+    trained_runs(discs, ["baseline", "noise"], seeds=2, epochs=1)
+    after = {path: path.stat().st_mtime_ns for path in runs_folder.rglob("run.pt")}
+    assert before.items() < after.items()
+    assert len(after) - len(before) == 3
+
+
+def test_changed_scores_are_computed_from_the_stored_weights_and_nothing_is_trained(discs: Dataset, monkeypatch):
+    first = trained_runs(discs, ["baseline"], seeds=1, epochs=2)["baseline"][0]
+    # As the code of another day would have left it: the same weights, scored in another way.
+    path = store.folder_of(first.config, discs) / store.RUN
+    state = store.from_bytes(store.read(path))
+    state["scored_by"], state["scores"] = "another metric", {2: "other scores"}
+    store.write(path.parent, store.to_bytes(state), finished=True)
+    assert stored_run(Planned(first.config), discs) is None
+    again = trained_runs(discs, ["baseline"], seeds=1, epochs=2)["baseline"][0]
+    assert again.history == first.history  # the seconds of training are among it: they would differ
+
+
+def test_a_new_variant_needs_one_line(discs: Dataset, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "both", Variant("Noise and L2", {"noise_std": 0.03, "l2": 5e-5}))
+    scores = mean_scores(image_scores(trained_runs(discs, tuple(VARIANTS), seeds=1, epochs=1), discs))
+    assert list(scores.index.unique("variant")) == list(VARIANTS)
+    assert "both" in VARIANTS
+
+
+def test_scores_are_per_image_and_their_means_the_end_of_the_learning_curve(discs: Dataset):
+    runs = trained_runs(discs, ["baseline"], seeds=2, epochs=2)
+    by_image = image_scores(runs, discs)
+    assert by_image.xs(("baseline", 1, "test"), level=("variant", "seed", "split")).index.tolist() == list(
+        discs.test.names
+    )
+    scores = mean_scores(by_image)
+    for run in runs["baseline"]:
+        for split, curves in (("train", run.history.train), ("test", run.history.test)):
+            assert tuple(curves) == METRICS
+            final = {metric: values[-1] for metric, values in curves.items()}
+            assert scores.loc["baseline", run.config.seed, split].to_dict() == pytest.approx(final, abs=1e-12)
+
+
+def test_best_and_worst_image_are_those_of_the_mean_over_runs(discs: Dataset):
+    by_image = image_scores(trained_runs(discs, ["baseline"], seeds=2, epochs=1), discs)
+    mean = {
+        name: (by_image.dsc["baseline", 0, "test", name] + by_image.dsc["baseline", 1, "test", name]) / 2
+        for name in discs.test.names
+    }
+    found = extreme_images(by_image)
+    assert found["best"].dsc == pytest.approx(max(mean.values()))
+    assert found["worst"].dsc == pytest.approx(min(mean.values()))
+    assert mean[found["worst"].name] == min(mean.values())
+
+
+def test_probabilities_are_of_the_named_image(discs: Dataset):
+    run = trained_runs(discs, ["baseline"], seeds=1, epochs=2)["baseline"][0]
+    for index in (0, 3):
+        predicted = torch.from_numpy(run.probabilities(discs.test, discs.test.names[index]))[None] > 0.5
+        agreement = (predicted == torch.from_numpy(discs.test.masks[index : index + 1])).double().mean().item()
+        assert agreement == pytest.approx(run.scores[2]["test"]["dsc"][index].item(), abs=1e-6)
+
+
+def test_a_run_that_vanished_from_the_store_is_not_left_out_in_silence(discs: Dataset, monkeypatch):
+    monkeypatch.setattr("lib.runs.finish.finish_runs", lambda *_: None)
+    with pytest.raises(TrainingError, match=r"seed=0.*gone from the store"):
+        trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+
+
+def test_a_full_study_plans_the_runs_that_the_protocol_asks_for():
+    plans = {name: plan(experiment, seeds=20, epochs=60) for name, experiment in EXPERIMENTS.items()}
+    counts = {name: {v: len(of_v) for v, of_v in of_name.items()} for name, of_name in plans.items()}
+    assert counts["variants"] == {"baseline": 20, "noise": 20, "dropout": 20, "l2": 20}
+    assert counts["deeper"] == {"deeper": 20}
+    assert counts["l2"] == {"0": 5, "5e-06": 5, "5e-05": 5, "0.0005": 5, "0.005": 5}
+    assert counts["new patients"] == {"baseline": 10, "noise": 10, "dropout": 10, "l2": 10}
+    one, two = (plans["dropout layers"][name][0].config for name in ("one", "two"))
+    assert (one.network, one.dropout, one.epochs) == ("dropout_CNN_segment", 0.5, 120)
+    assert (two.network, two.dropout, two.epochs) == ("two_dropouts_CNN_segment", None, 120)
+    zeros = {plans[name]["0"][0] for name in ("noise_std", "dropout", "l2")}
+    assert len(zeros) == 1  # one baseline for the three searches: trained once
+
+
+def test_runs_of_folds_share_no_seed_but_those_of_two_variants_do():
+    experiment = Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2)
+    planned = plan(experiment, seeds=20, epochs=60)
+    assert [(p.config.seed, p.fold.index) for p in planned["noise"]] == [(i, i // 2) for i in range(10)]
+    assert [(p.config.seed, p.fold) for p in planned["l2"]] == [(p.config.seed, p.fold) for p in planned["noise"]]
+
+
+def test_runs_in_folds_are_trained_on_the_other_folds_and_scored_on_their_own(discs: Dataset):
+    experiment = Experiment({"baseline": VARIANTS["baseline"]}, (Fold("train", 0), Fold("train", 1)), seeds=1)
+    planned = plan(experiment, seeds=20, epochs=2)
+    runs = {"baseline": list(finished(discs, planned["baseline"], workers=1).values())}
+    for run in runs["baseline"]:
+        data = run.fold.of_dataset(discs)
+        training = train(run.config, data.train.images, data.train.masks)
+        assert all(torch.equal(run.weights[name], value) for name, value in training.network.state_dict().items())
+        images, masks = torch.from_numpy(data.test.images), torch.from_numpy(data.test.masks)
+        expected = evaluate(training.network, images, masks)["dice"].mean().item()
+        assert fold_scores(runs).loc[("baseline", run.fold.index, "test"), "dice"] == pytest.approx(expected)
+
+
+def test_evidence_of_a_quick_report_has_scores_after_equal_epochs_where_both_were_scored(discs: Dataset):
+    for epochs, common in ((1, None), (5, 5), (7, 5)):
+        found = evidence(report_runs(discs, seeds=1, epochs=epochs), discs)
+        assert found.at_epoch == common
+        assert (found.equal_epochs is None) == (common is None)
+        assert found.folds == {}
+        assert list(found.by_image.index.unique("variant")) == list(VARIANTS)
+
+
+def test_a_full_study_of_one_patient_is_refused_before_anything_is_trained(discs: Dataset, runs_folder):
+    one = replace(discs, train=replace(discs.train, patients=("a",) * len(discs.train)))
+    with pytest.raises(UserError, match=r"expected training images of two patients or more .*, found one"):
+        report_runs(one, seeds=1, epochs=1, study=True)
+    assert not runs_folder.exists() or not any(runs_folder.iterdir())
