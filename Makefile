@@ -68,10 +68,11 @@ test-slow: $(TESTS_READY) ## the tests that take long
 	$(PY) -m pytest -n 2 --dist worksteal -m slow
 	$(NBVAL) notebooks/4_side_experiments.ipynb
 
-lint: $(TESTS_READY) ## style and types
+lint: $(TESTS_READY) ## style, types, and which room of lib looks into which
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache --no-logo
 
 bench: $(READY) ## measure training on this machine, in a quarter of an hour, into reports/bench.json
 	@$(PY) tests/tools/bench.py

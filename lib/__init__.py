@@ -1,6 +1,8 @@
-"""The library behind the report: the study's networks and score, their training, and the page made of them."""
+"""A study's segmentation networks and their score, how they are trained and scored, and the report made of them."""
 
+from lib.evaluation import evaluate
 from lib.metrics import DSC
 from lib.models import dropout_CNN_segment, shallower_CNN_segment
+from lib.training import TrainingConfig, train
 
-__all__ = ["DSC", "dropout_CNN_segment", "shallower_CNN_segment"]
+__all__ = ["DSC", "TrainingConfig", "dropout_CNN_segment", "evaluate", "shallower_CNN_segment", "train"]

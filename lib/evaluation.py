@@ -1,36 +1,21 @@
 """Scores of a network, image by image: what happens between weights and a learning curve."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
 
-from lib.data.dataset import Dataset, Split
 from lib.metrics import DSC, confusion
-from lib.training import TrainingConfig, as_input, build_network, thread_count
-
-Scores = dict[str, dict[str, Float64[Tensor, " image"]]]  # by split and metric
+from lib.training import as_input
 
 THRESHOLD = 0.5  # a pixel is foreground where its probability is above this
 METRICS = ("loss", "dsc", "dice", "iou")  # what `evaluate` returns
 
 
-@dataclass
-class History:
-    """The learning curve of a run: scores in `eval()` mode on clean images, and the training time per epoch.
-
-    Attributes:
-        epochs: the epochs after which both splits were scored; the last is the last of the run.
-        train, test: for each of METRICS, the mean over images at each of these epochs.
-        seconds: training time of every epoch, scoring not included, in seconds.
-    """
-
-    epochs: list[int]
-    train: dict[str, list[float]]
-    test: dict[str, list[float]]
-    seconds: list[float]
+def _dsc_by_image(
+    mask_pred: Bool[Tensor, "image height width"], mask_true: Bool[Tensor, "image height width"]
+) -> Float64[Tensor, " image"]:
+    return torch.stack([DSC(pred, true) for pred, true in zip(mask_pred, mask_true, strict=True)]).double()
 
 
 @torch.inference_mode()
@@ -58,26 +43,20 @@ def evaluate(
     mask_pred = probabilities > THRESHOLD
     counts = confusion(mask_pred, masks)
     loss = binary_cross_entropy(probabilities, masks.float(), reduction="none").mean(dim=(1, 2))
-    dsc = torch.stack([DSC(pred, true) for pred, true in zip(mask_pred, masks, strict=True)])
-    return {"loss": loss.double(), "dsc": dsc.double(), "dice": counts.dice, "iou": counts.iou}
+    return {"loss": loss.double(), "dsc": _dsc_by_image(mask_pred, masks), "dice": counts.dice, "iou": counts.iou}
 
 
-def score_snapshot(config: TrainingConfig, weights: dict[str, Tensor], dataset: Dataset) -> Scores:
-    """Returns the scores of every image of a dataset by a network of given weights, as `evaluate` does."""
-    network = build_network(config)
-    network.load_state_dict(weights)
-    with thread_count(config.threads):
-        return {
-            name: evaluate(network, torch.from_numpy(split.images), torch.from_numpy(split.masks))
-            for name, split in dataset.splits.items()
-        }
+def constant_scores(masks: Bool[Tensor, "image height width"]) -> dict[str, dict[str, Float64[Tensor, " image"]]]:
+    """Scores the two answers that look at no image, the floor for every other score.
 
+    Args:
+        masks: True in the foreground.
 
-def trivial_scores(split: Split) -> dict[str, dict[str, float]]:
-    """Returns what two answers that look at no image score, as means over images: DSC and Dice, in [0, 1]."""
-    true = torch.from_numpy(split.masks)
-    answers = {"all gland": torch.ones_like(true), "no gland": torch.zeros_like(true)}
+    Returns:
+        By answer, "all gland" and "no gland", DSC and Dice of each image, in [0, 1].
+    """
+    answers = {"all gland": torch.ones_like(masks), "no gland": torch.zeros_like(masks)}
     return {
-        name: {"dsc": DSC(mask, true).item(), "dice": confusion(mask, true).dice.mean().item()}
-        for name, mask in answers.items()
+        answer: {"dsc": _dsc_by_image(mask_pred, masks), "dice": confusion(mask_pred, masks).dice}
+        for answer, mask_pred in answers.items()
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def DSC(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the study's Dice score, the share of equal elements, in its words of code.
+    """Returns the study's Dice score, the share of equal elements: verbatim from the study.
 
     Tensors of two shapes are broadcast before they are compared but counted as they
     came, so that the result can exceed 1; `confusion` refuses them instead.
@@ -30,59 +30,40 @@ def DSC(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pixel counts of true and false positives and negatives, one per image, and the scores made of them.
+    """Pixel counts of true and false positives and negatives, one per image, and the overlap measures made of them.
 
-    The foreground class alone counts for Dice, IoU, precision and recall; background is not a second class.
-    Where a score is 0/0 it is 1 if the masks agree (nothing to find, nothing found) and 0 otherwise.
-    The mean of per-image scores weighs images equally, `pooled` weighs pixels equally: they differ.
+    The foreground class alone counts; background is not a second class. Where a score is 0/0 it is 1 if the masks
+    agree (nothing to find, nothing found) and 0 otherwise. Scores are per image: the mean over images weighs images
+    equally, whatever their foreground.
 
     Attributes:
-        tp, fp, fn, tn: counts per image, int64, shape (image,), or scalars once pooled.
+        tp, fp, fn, tn: counts per image, int64, shape (image,).
     """
 
-    tp: Int64[Tensor, "*image"]
-    fp: Int64[Tensor, "*image"]
-    fn: Int64[Tensor, "*image"]
-    tn: Int64[Tensor, "*image"]
+    tp: Int64[Tensor, " image"]
+    fp: Int64[Tensor, " image"]
+    fn: Int64[Tensor, " image"]
+    tn: Int64[Tensor, " image"]
 
-    def pooled(self) -> "Confusion":
-        """Returns the counts summed over images, whose scores are those of all pixels together."""
-        return Confusion(self.tp.sum(), self.fp.sum(), self.fn.sum(), self.tn.sum())
-
-    def _ratio(self, numerator: Tensor, denominator: Tensor) -> Float64[Tensor, "*image"]:
+    def _ratio(self, numerator: Tensor, denominator: Tensor) -> Float64[Tensor, " image"]:
         masks_agree = (self.fp + self.fn == 0).double()
         return torch.where(denominator > 0, numerator.double() / denominator, masks_agree)
 
     @property
-    def dice(self) -> Float64[Tensor, "*image"]:
+    def dice(self) -> Float64[Tensor, " image"]:
         """2 TP / (2 TP + FP + FN), in [0, 1] (Dice 1945; the F1 score of the foreground)."""
         return self._ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     @property
-    def iou(self) -> Float64[Tensor, "*image"]:
+    def iou(self) -> Float64[Tensor, " image"]:
         """TP / (TP + FP + FN), in [0, 1] (Jaccard 1912)."""
         return self._ratio(self.tp, self.tp + self.fp + self.fn)
-
-    @property
-    def accuracy(self) -> Float64[Tensor, "*image"]:
-        """(TP + TN) / all pixels, in [0, 1]: what the study's DSC measures."""
-        return self._ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
-
-    @property
-    def precision(self) -> Float64[Tensor, "*image"]:
-        """TP / (TP + FP), in [0, 1]: how much of what was found is there."""
-        return self._ratio(self.tp, self.tp + self.fp)
-
-    @property
-    def recall(self) -> Float64[Tensor, "*image"]:
-        """TP / (TP + FN), in [0, 1]: how much of what is there was found."""
-        return self._ratio(self.tp, self.tp + self.fn)
 
 
 def confusion(
     mask_pred: Bool[Tensor, "image height width"], mask_true: Bool[Tensor, "image height width"]
 ) -> Confusion:
-    """Counts hits, false alarms, misses and correct rejections of predicted masks, image by image.
+    """Counts true and false positives and negatives of predicted masks, image by image.
 
     Args:
         mask_pred, mask_true: boolean masks, True in the foreground, shape (image, height, width).

@@ -34,8 +34,6 @@ class TrainingConfig:
     batch_size: PositiveInt = 8  # images; the study does not say; ours
     noise_std: NonNegativeFloat = 0.0  # of the Gaussian noise on training images, in units of the range [0, 1]
     l2: NonNegativeFloat = 0.0  # times the sum of squared parameters, biases included, is added to the loss
-    optimizer: Literal["Adam", "AdamW"] = "Adam"  # the study does not say; ours
-    weight_decay: NonNegativeFloat = 0.0  # of the optimizer; in Adam twice the coefficient of an equal `l2`
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # p of every dropout layer; None: the network's own
     seed: NonNegativeInt = 0  # decides initialisation, batch order, noise and dropout, each by a stream of its own
     snapshot_every: PositiveInt = 5  # epochs; scoring 145 images costs about half an epoch of 85
@@ -87,7 +85,10 @@ class SeededDropout(nn.Dropout):
         batch, channels, height, width = input.shape
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
         draws = words.view(torch.int16)[: input.numel()].view(batch, height, width, channels)  # as channels last
-        kept = draws.permute(0, 3, 1, 2) >= round(self.p * 2**16) - 2**15
+        smallest_kept = round(self.p * 2**16) - 2**15
+        if smallest_kept == 2**15:  # p rounds to 1, and no 16 bits reach it
+            return input * 0
+        kept = draws.permute(0, 3, 1, 2) >= smallest_kept
         return input * kept.to(input.dtype).mul_(1 / (1 - self.p))
 
 
@@ -176,9 +177,7 @@ class Training:
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
         self.network = build_network(config)
-        self.optimizer = getattr(torch.optim, config.optimizer)(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
         self.seconds: list[float] = []
         self.gradient_norms: list[dict[str, float]] = []
         self.snapshots: dict[int, dict[str, Tensor]] = {}

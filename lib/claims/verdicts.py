@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 from skimage.color import rgb2lab
@@ -24,7 +25,7 @@ from lib.claims.intervals import (
     spearman,
 )
 from lib.data.dataset import Dataset
-from lib.evaluation import trivial_scores
+from lib.evaluation import constant_scores
 from lib.runs.plan import SEARCHED
 from lib.runs.scores import Evidence
 
@@ -286,9 +287,8 @@ def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
     if "deeper" not in evidence.by_image.index.unique("variant"):
         return _STUDY
     scores = evidence.by_image.loc[["baseline", "deeper"], [metric]].xs("train", level="split", drop_level=False)
-    answers = trivial_scores(dataset.train)
-    best = max(answers, key=lambda answer: answers[answer][metric])
-    single = [trivial_scores(dataset.train.part(np.array([i])))[best][metric] for i in range(len(dataset.train))]
+    answers = {name: scores[metric] for name, scores in constant_scores(torch.from_numpy(dataset.train.masks)).items()}
+    single = max(answers.values(), key=lambda by_image: by_image.mean().item()).tolist()
     trivial = scores.loc[["deeper"]].rename(index={"deeper": "trivial"}, level="variant")
     trivial[metric] = trivial.index.get_level_values("image").map(dict(zip(dataset.train.names, single, strict=True)))
     scores = pd.concat([scores, trivial])

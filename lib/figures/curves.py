@@ -9,8 +9,8 @@ import pandas as pd
 from jaxtyping import Float64
 from matplotlib.axes import Axes
 
-from lib.evaluation import History
 from lib.figures.style import BACKDROP, COLOURS, STYLE, ReportFigure, count_of_runs
+from lib.runs.run import History
 
 AXIS_LABELS = {"loss": "cross-entropy (nats per pixel)", "dsc": "DSC (share of equal pixels)"}
 

@@ -21,12 +21,12 @@ from matplotlib.patches import Patch
 from pydantic import ValidationError
 
 from lib.data.dataset import Dataset
-from lib.evaluation import METRICS, THRESHOLD, History, evaluate
+from lib.evaluation import METRICS, THRESHOLD, evaluate
 from lib.figures.curves import figure_learning
 from lib.figures.images import draw_outlined, draw_overlay
 from lib.figures.style import OVERLAY, STYLE, ReportFigure
 from lib.metrics import DSC, confusion
-from lib.runs.run import Run
+from lib.runs.run import History, Run
 from lib.training import Training, TrainingConfig, thread_count
 
 SETTINGS = {"l2": "λ", "noise_std": "Noise sd", "dropout": "Dropout p", "learning_rate": "Learning rate"}

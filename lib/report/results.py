@@ -6,11 +6,10 @@ from typing import Any
 from lib.claims.reference import reference_for
 from lib.claims.verdicts import judge
 from lib.data.dataset import SYNTHETIC, Dataset, duplicates, shared_patients
-from lib.evaluation import trivial_scores
 from lib.report.parameters import Parameters
 from lib.runs.plan import EXPERIMENTS, VARIANTS
 from lib.runs.run import Run
-from lib.runs.scores import Evidence, extreme_images, image_scores, mean_scores
+from lib.runs.scores import Evidence, constant_means, extreme_images, image_scores, mean_scores
 
 
 def variant_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Any]:
@@ -80,7 +79,7 @@ def collect_results(
             "patients": len(patients) or None,
             "shared_patients": None if shared is None else {" and ".join(two): ids for two, ids in shared.items()},
             "duplicates": [[" ".join(image) for image in same] for same in duplicates(dataset)],
-            "trivial": {answer: dict(of_answer) for answer, of_answer in trivial_scores(dataset.test).items()},
+            "trivial": constant_means(dataset.test),
         },
         "variants": variant_results(runs["variants"], dataset),
         "images": {

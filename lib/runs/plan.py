@@ -89,15 +89,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         for parameter, values in SEARCHED.items()
     },
     "new patients": Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2),
-    "weight decay": Experiment(
-        {
-            "penalty": VARIANTS["l2"],
-            "adam": Variant("Adam, weight_decay 1e-4", {"weight_decay": 1e-4}),
-            "adamw": Variant("AdamW, weight_decay 1e-4", {"optimizer": "AdamW", "weight_decay": 1e-4}),
-            "adamw default": Variant("AdamW, its default 0.01", {"optimizer": "AdamW", "weight_decay": 1e-2}),
-        },
-        seeds=3,
-    ),
 }
 
 

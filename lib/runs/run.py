@@ -7,10 +7,26 @@ import torch
 from torch import Tensor, nn
 
 from lib.data.dataset import Dataset, Fold, Split
-from lib.evaluation import METRICS, History, predict
+from lib.evaluation import METRICS, predict
 from lib.runs import store
 from lib.runs.plan import Planned
 from lib.training import TrainingConfig, build_network
+
+
+@dataclass
+class History:
+    """The learning curve of a run: scores in `eval()` mode on clean images, and the training time per epoch.
+
+    Attributes:
+        epochs: the epochs after which both splits were scored; the last is the last of the run.
+        train, test: for each of METRICS, the mean over images at each of these epochs.
+        seconds: training time of every epoch, scoring not included, in seconds.
+    """
+
+    epochs: list[int]
+    train: dict[str, list[float]]
+    test: dict[str, list[float]]
+    seconds: list[float]
 
 
 @dataclass(frozen=True)

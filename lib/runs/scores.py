@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import torch
 
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, Split
+from lib.evaluation import constant_scores
 from lib.runs.plan import EXPERIMENTS
 from lib.runs.run import Run
 
@@ -89,6 +91,15 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
             for name, of_name in compared.items()
         },
     )
+
+
+def constant_means(split: Split) -> dict[str, dict[str, float]]:
+    """Returns what the two answers that look at no image score on a split, as means over images: DSC and Dice."""
+    by_image = constant_scores(torch.from_numpy(split.masks))
+    return {
+        answer: {metric: of_metric.mean().item() for metric, of_metric in scores.items()}
+        for answer, scores in by_image.items()
+    }
 
 
 def extreme_images(by_image: pd.DataFrame) -> dict[str, pd.Series]:

@@ -5,11 +5,28 @@ import threading
 import time
 from typing import Any
 
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
 from lib.data.dataset import Dataset
-from lib.evaluation import Scores, score_snapshot
+from lib.evaluation import evaluate
 from lib.runs import store
 from lib.runs.plan import Planned
-from lib.training import Training
+from lib.training import Training, TrainingConfig, build_network, thread_count
+
+Scores = dict[str, dict[str, Float64[Tensor, " image"]]]  # by split and metric
+
+
+def score_snapshot(config: TrainingConfig, weights: dict[str, Tensor], dataset: Dataset) -> Scores:
+    """Returns the scores of every image of a dataset by a network of given weights, as `evaluate` does."""
+    network = build_network(config)
+    network.load_state_dict(weights)
+    with thread_count(config.threads):
+        return {
+            name: evaluate(network, torch.from_numpy(split.images), torch.from_numpy(split.masks))
+            for name, split in dataset.splits.items()
+        }
 
 
 def continue_run(

@@ -179,6 +179,12 @@ def test_dropout_drops_with_its_probability_and_keeps_the_mean(p):
     assert drawn.max().item() == pytest.approx(1 / (1 - p))
 
 
+@pytest.mark.parametrize("p", [0.99999, 0.999995, 0.9999999])
+def test_dropout_near_one_drops_nearly_everything(p):
+    drawn = SeededDropout(p, torch.Generator().manual_seed(1))(torch.ones(3, 5, 64, 63))
+    assert (drawn != 0).double().mean().item() < 1e-3
+
+
 def test_penalty_is_the_sum_of_squares_of_weights_and_biases():
     network = build_network(CONFIG)
     assert l2_penalty(network).item() == pytest.approx(float((weights(network).double() ** 2).sum()), rel=1e-5)

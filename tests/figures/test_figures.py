@@ -12,11 +12,11 @@ from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from lib.data.dataset import Dataset, Split
-from lib.evaluation import History
 from lib.figures.curves import figure_gradients, figure_learning, gradient_table
 from lib.figures.effects import figure_effects, figure_patients, figure_searches, figure_summary
 from lib.figures.images import figure_contact_sheet, figure_prediction
 from lib.figures.style import BACKDROP, COLOURS, OVERLAY, ReportFigure
+from lib.runs.run import History
 
 
 def history(offset: float = 0.0, epochs: tuple[int, ...] = (5, 10)) -> History:
