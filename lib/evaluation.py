@@ -1,4 +1,4 @@
-"""Scores of a network, image by image: what happens between weights and a learning curve."""
+"""Scoring a network image by image: arrays in, numbers out."""
 
 import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
@@ -20,7 +20,7 @@ def _dsc_by_image(
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: UInt8[Tensor, "image height width 3"]) -> Float32[Tensor, "image height width"]:
-    """Returns the foreground probabilities of clean images, in `eval()` mode, eight images at a time."""
+    """Returns foreground probabilities in [0, 1] of images without noise, in `eval()` mode, eight images at a time."""
     network.eval()
     return torch.cat([network(as_input(batch)) for batch in images.split(8)])
 
@@ -30,7 +30,7 @@ def evaluate(
     images: UInt8[Tensor, "image height width 3"],
     masks: Bool[Tensor, "image height width"],
 ) -> dict[str, Float64[Tensor, " image"]]:
-    """Scores a network image by image, in `eval()` mode on clean images; means are the caller's.
+    """Scores a network image by image, in `eval()` mode on images without noise.
 
     Args:
         images: RGB in 0..255. masks: True in the foreground.
@@ -47,7 +47,7 @@ def evaluate(
 
 
 def constant_scores(masks: Bool[Tensor, "image height width"]) -> dict[str, dict[str, Float64[Tensor, " image"]]]:
-    """Scores the two answers that look at no image, the floor for every other score.
+    """Scores the two constant answers, the floor for every other score.
 
     Args:
         masks: True in the foreground.

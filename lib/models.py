@@ -1,7 +1,7 @@
-"""The study's two networks, under the study's names, with its layer names, and two that it mentions in passing.
+"""The study's two networks, with its names and layer names, and two networks that it only mentions.
 
-All map an RGB image to a map of foreground probabilities. Dropout has no parameters, so the weights of the study's
-networks, 8,499 each, load into one another.
+All map an RGB image to a map of foreground probabilities. Dropout has no parameters, so the study's networks have the
+same 8,499 weights, and each can load the other's.
 """
 
 from jaxtyping import Float32
@@ -12,7 +12,7 @@ Probabilities = Float32[Tensor, "batch height width"]
 
 
 class shallower_CNN_segment(nn.Module):
-    """Maps images to foreground probabilities: two convolutions, a pooling, one back up.
+    """Maps images to foreground probabilities: two convolutions, max-pooling, one transposed convolution.
 
     Args (forward):
         x: float32 in [0, 1], shape (batch, 3, height, width), both even.
@@ -49,9 +49,9 @@ class shallower_CNN_segment(nn.Module):
 class dropout_CNN_segment(nn.Module):
     """`shallower_CNN_segment` with dropout (p = 0.5) before its second convolution.
 
-    Args and Returns (forward): those of `shallower_CNN_segment`. In `train()` mode each
-    value that enters conv2 is zeroed with probability 0.5 and else doubled; in `eval()`
-    mode the layer does nothing. `build_network` gives the layer a generator of its own.
+    Args and Returns (forward): those of `shallower_CNN_segment`. In `train()` mode each input of conv2 is set to zero
+    with probability 0.5 and doubled otherwise; in `eval()` mode the layer does nothing. `build_network` gives the
+    layer its own random generator.
 
     Reference: the study, section 2.2 b; Srivastava et al. 2014, JMLR 15, 1929-1958.
     """
@@ -82,9 +82,9 @@ class dropout_CNN_segment(nn.Module):
 
 
 class two_dropouts_CNN_segment(dropout_CNN_segment):
-    """`dropout_CNN_segment` with p = 0.2, and a second such layer behind its second convolution, before the pool.
+    """`dropout_CNN_segment` with p = 0.2, and a second dropout layer between its second convolution and the pooling.
 
-    The study says that two layers with 0.2 worked less well, and not where they were: the places are ours.
+    The study says that two layers with p = 0.2 worked less well, but not where they were; the positions are ours.
     """
 
     def __init__(self) -> None:
@@ -99,10 +99,10 @@ class two_dropouts_CNN_segment(dropout_CNN_segment):
 
 
 class deeper_CNN_segment(nn.Module):
-    """A reconstruction of the deeper network that the study could not train, of which it says nothing else.
+    """A reconstruction of the deeper network that the study could not train and does not show.
 
-    Ours is what such a conversion of a classifier gives: four convolutions, each with ReLU and pooling, and four
-    transposed convolutions back up, without normalisation or connections past them; 269,841 parameters.
+    It is what converting a classifier would give: four convolutions, each with ReLU and max-pooling, then four
+    transposed convolutions, without normalisation or skip connections; 269,841 parameters.
 
     Args and Returns (forward): those of `shallower_CNN_segment`, height and width at least 16.
     """

@@ -1,4 +1,4 @@
-"""Training of one network: what happens between a configuration and its weights. No test image gets here."""
+"""Training one network, from a configuration to its weights. Test images play no part here."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +21,9 @@ Precision = Literal["fp32", "bf16"]
 
 @pydantic.dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """All that decides the result of a run, apart from the data and the code; values out of range raise ValueError.
+    """All that determines a run's result, apart from data and code; values out of range raise ValueError.
 
-    Equal configurations give equal bits on one machine.
+    Equal configurations give bitwise equal results on one machine.
     """
 
     network: Literal[
@@ -37,15 +37,15 @@ class TrainingConfig:
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None  # p of every dropout layer; None: the network's own
     seed: NonNegativeInt = 0  # decides initialisation, batch order, noise and dropout, each by a stream of its own
     snapshot_every: PositiveInt = 5  # epochs; scoring 145 images costs about half an epoch of 85
-    threads: PositiveInt = 1  # of torch; the sums of another number of threads round differently
+    threads: PositiveInt = 1  # of torch; another number sums in another order, and so rounds differently
     precision: Precision = "fp32"  # of the convolutions; weights, loss and scores are always fp32
 
 
 def random_stream(seed: int, purpose: str) -> int:
-    """Returns the seed of the random stream that serves one purpose in the runs of `seed`.
+    """Returns the seed of the random stream for one purpose in the runs of `seed`.
 
-    Streams of different purposes are independent, so that a variant that draws noise still has the
-    initialisation and the batch order of the baseline with the same seed.
+    Streams for different purposes are independent, so a variant that draws noise keeps the initialisation and the
+    batch order of the baseline with the same seed.
     """
     entropy = (seed, *purpose.encode())
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
@@ -68,9 +68,9 @@ def thread_count(threads: int) -> Iterator[None]:
 
 
 class SeededDropout(nn.Dropout):
-    """`nn.Dropout` that draws from a generator of its own, 16 random bits a value.
+    """`nn.Dropout` with its own random generator, which spends 16 bits a value: several times as fast on a CPU.
 
-    Its probability is that of `nn.Dropout` rounded to 1/65536; its masks take a fraction of the time on a CPU.
+    The probability is rounded to a multiple of 1/65536.
     """
 
     def __init__(self, p: float, generator: Generator) -> None:
@@ -95,9 +95,9 @@ class SeededDropout(nn.Dropout):
 def build_network(config: TrainingConfig) -> nn.Module:
     """Returns the network of a run, initialised from its seed; torch's global generator is left as it was.
 
-    Layer initialisation takes no generator of its own: it is lent torch's global one, seeded for the purpose,
-    so that no two threads of one process may build or train at the same time.
-    Weights lie channels last in memory, on which the convolutions run about 1.5 times as fast.
+    Layer initialisation accepts no generator, so torch's global one is seeded for it and restored; no two threads of a
+    process may build networks at the same time. Weights are stored channels last, which makes the convolutions about
+    1.5 times as fast.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(random_stream(config.seed, "initialisation"))
@@ -106,14 +106,22 @@ def build_network(config: TrainingConfig) -> nn.Module:
         if isinstance(layer, nn.Dropout):
             p = layer.p if config.dropout is None else config.dropout
             setattr(network, name, SeededDropout(p, generator(config.seed, f"dropout of {name}")))
-    # Where convolutions are bf16, probabilities are not: near 0 and 1 its 8 bits would decide the loss.
+    # Convolutions may be bf16, probabilities are not: near 0 and 1 its 8 bits would dominate the loss.
     network.get_submodule("sig").register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def as_input(images: UInt8[Tensor, "batch height width 3"]) -> Float32[Tensor, "batch 3 height width"]:
-    """Returns images as the networks take them: in [0, 1], channels last in memory."""
+    """Returns images as network inputs: scaled to [0, 1], stored channels last."""
     return images.permute(0, 3, 1, 2).float().div_(255)
+
+
+def gaussian_noise(
+    inputs: Float32[Tensor, "batch 3 height width"], std: float, generator: Generator
+) -> Float32[Tensor, "batch 3 height width"]:
+    """Returns Gaussian noise of mean 0 for a batch of inputs, drawn in the order of its channels-last memory."""
+    batch, channels, height, width = inputs.shape
+    return std * torch.randn((batch, height, width, channels), generator=generator).permute(0, 3, 1, 2)
 
 
 def l2_penalty(network: nn.Module) -> Float32[Tensor, ""]:
@@ -133,13 +141,13 @@ def train_epoch(
     order: Generator,
     noise: Generator,
 ) -> dict[str, float]:
-    """Trains for one pass over the images, in batches of a random order; the last batch may be short.
+    """Trains on every image once, in batches of random order; the last batch may be smaller.
 
     Args:
         network, optimizer: updated in place.
         images: RGB in 0..255. masks: True in the foreground.
-        config: gives batch size, noise, penalty and precision.
-        order, noise: the generators of the batch order and of the input noise.
+        config: batch size, noise, penalty and precision.
+        order, noise: generators of the batch order and of the input noise.
 
     Returns:
         The norm of the loss's gradient with respect to each parameter tensor, as a mean over batches.
@@ -148,9 +156,8 @@ def train_epoch(
     norms: list[Tensor] = []
     for batch in torch.randperm(len(images), generator=order).split(config.batch_size):
         inputs = as_input(images[batch])
-        if config.noise_std:  # drawn in the order in which pixels lie in memory
-            height_width_3 = inputs.permute(0, 2, 3, 1).shape
-            inputs += config.noise_std * torch.randn(height_width_3, generator=noise).permute(0, 3, 1, 2)
+        if config.noise_std:
+            inputs += gaussian_noise(inputs, config.noise_std, noise)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             probabilities = network(inputs)
         loss = binary_cross_entropy(probabilities, masks[batch].float())
@@ -165,12 +172,12 @@ def train_epoch(
 
 
 class Training:
-    """A run under way: a network, and all else that its next epoch depends on.
+    """A run in progress: a network and everything else that its next epoch depends on.
 
     Attributes:
         network: in training.
-        seconds: what each epoch took so far.
-        gradient_norms: of each epoch, as `train_epoch` returns them.
+        seconds: duration of each epoch so far.
+        gradient_norms: of each epoch, as returned by `train_epoch`.
         snapshots: the weights after every `snapshot_every` epochs and after the last, by epoch.
     """
 
@@ -193,7 +200,7 @@ class Training:
     def advance(
         self, images: UInt8[np.ndarray, "image height width 3"], masks: Bool[np.ndarray, "image height width"]
     ) -> None:
-        """Trains one epoch, and takes a snapshot if one is due."""
+        """Trains one epoch and takes a snapshot if one is due."""
         order, noise, config = self.generators["order"], self.generators["noise"], self.config
         tensors = torch.from_numpy(images), torch.from_numpy(masks)
         started = perf_counter()
@@ -206,7 +213,7 @@ class Training:
             self.snapshots[epoch] = deepcopy(self.network.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that `load_state_dict` needs to go on, bit for bit, as if never interrupted."""
+        """Returns what `load_state_dict` needs to continue with bitwise the same results as without interruption."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -217,7 +224,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to a state of a run of the same configuration."""
+        """Restores a state of a run of the same configuration."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for purpose, generator_state in state["generators"].items():
@@ -234,8 +241,11 @@ def train(
     """Trains one network from its initialisation to its last epoch.
 
     Args:
-        config: decides everything that is not data.
+        config: everything but the data.
         images: RGB in 0..255. masks: True in the foreground.
+
+    Returns:
+        The finished run: its network, and the weights after every `config.snapshot_every` epochs.
     """
     training = Training(config)
     while not training.finished:
