@@ -1,15 +1,48 @@
-"""Verdicts and effects in tables and sentences."""
+"""Numbers in sentences and tables: data, scores, effects and verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from lib.claims.intervals import FEWEST_SEEDS, MARGIN, effect_by_seed, fold_contrast, image_differences
-from lib.claims.verdicts import METRICS, PRIMARY, Numbers, by_fold_of, contrasts, new_ones, numbers_of, without_nan
-from lib.data.dataset import Dataset
-from lib.runs.scores import Evidence
+from lib.claims.intervals import (
+    FEWEST_SEEDS,
+    MARGIN,
+    effect_by_seed,
+    fold_contrast,
+    image_differences,
+    rank_correlation,
+)
+from lib.claims.verdicts import (
+    CLAIMS,
+    METRICS,
+    PRIMARY,
+    Numbers,
+    by_fold_of,
+    contrasts,
+    new_ones,
+    numbers_of,
+    patients_of,
+    without_nan,
+)
+from lib.data.dataset import Dataset, Split, duplicates, shared_patients
+from lib.evaluation import THRESHOLD
+from lib.runs.scores import Evidence, constant_means
+from lib.training import TrainingConfig
+
+SPLITS = {"train": "training", "test": "test", "testB": "second test"}
+
+
+def number(value: float, form: str = "+.3f") -> str:
+    """Returns a number with a true minus sign; what rounds to 0 has no sign."""
+    text = f"{value:{form}}"
+    return text.replace("-", "−") if float(text) else text.lstrip("+-")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def with_interval(numbers: Mapping[str, Any]) -> str:
@@ -131,3 +164,170 @@ def effects_in_folds(scores: pd.DataFrame, labels: Mapping[str, str], dataset: D
         if variant != "baseline"
     }
     return pd.DataFrame(rows).T.rename_axis("minus baseline")
+
+
+def independence(dataset: Dataset) -> str:
+    """Returns whether training and test sets share patients, and what that means for test scores."""
+    shared = shared_patients(dataset)
+    if shared is None:
+        return "The patients are unknown, so nothing here can tell whether training and test sets share any."
+    warnings = [
+        f"**Warning.** The {SPLITS[one]} and {SPLITS[other]} sets share {_count(len(ids), 'patient')} "
+        f"({', '.join(ids)}), so {SPLITS[other]} scores say little about new patients."
+        for (one, other), ids in shared.items()
+        if one == "train" and ids
+    ]
+    return "\n\n".join(warnings) or "No patient is in both the training set and a test set."
+
+
+def repeated_images(dataset: Dataset) -> str:
+    """Returns which images occur more than once."""
+    groups = [", ".join(" ".join(image) for image in same) for same in duplicates(dataset)]
+    occur = "image occurs" if len(groups) == 1 else "images occur"
+    return (
+        f"**Warning.** {len(groups)} {occur} more than once: {'; '.join(groups)}."
+        if groups
+        else "No image occurs twice."
+    )
+
+
+def network_input(rgb: Dataset, stain: str) -> str:
+    """Returns what the networks see, and how many training images are grey.
+
+    Args:
+        rgb: the images in their colours. stain: "rgb" or "unmixed", what the networks of this run are given.
+    """
+    grey = len(rgb.train) - int(rgb.train.coloured.sum())
+    seen = "the original RGB images" if stain == "rgb" else "unmixed stains instead of RGB"
+    are = "is grey and has" if grey == 1 else "are grey and have"
+    without = f" {grey} of the {len(rgb.train)} training images {are} no stains to unmix." if grey else ""
+    return f"The networks of this run see {seen}.{without}"
+
+
+def image_sizes(dataset: Dataset, most: int = 6) -> str:
+    """Returns the images' original sizes, the first few of them, and the dataset's hash."""
+    sizes = sorted({size for split in dataset.splits.values() for size in split.original_sizes or ()})
+    listed = ", ".join(f"{width} × {height}" for height, width in sizes[:most])
+    more = f" and {len(sizes) - most} more" if len(sizes) > most else ""
+    original = f"Original sizes in pixels: {listed}{more}." if sizes else "The images were drawn at this size."
+    return f"{original} SHA-256 of names, images and masks: `{dataset.sha256}`."
+
+
+def constant_table(split: Split) -> pd.DataFrame:
+    """Returns DSC and Dice of the two constant answers on a split, means over images: the floor for every score."""
+    answers = {"all gland": "all foreground", "no gland": "no foreground"}
+    return pd.DataFrame(constant_means(split)).T.rename(index=answers, columns=METRICS).map("{:.2f}".format)
+
+
+def training_setup(config: TrainingConfig, seeds: int) -> str:
+    """Returns how the networks are trained and scored, in a sentence or two."""
+    runs = "one run (seed 0)" if seeds == 1 else f"{seeds} runs (seeds 0 to {seeds - 1})"
+    return (
+        f"Loss: binary cross-entropy. Optimizer: Adam, learning rate {config.learning_rate:g}, batches of "
+        f"{config.batch_size} images, {_count(config.epochs, 'epoch')}, {runs}. Scores are those after the last epoch; "
+        f"a pixel counts as foreground where its probability exceeds {THRESHOLD}."
+    )
+
+
+def baseline_scores(by_image: pd.DataFrame, test: Split, epochs: int) -> str:
+    """Returns the baseline's scores as means over runs and images, and how far above the best constant answer they are.
+
+    Args:
+        by_image: `lib.runs.scores.image_scores`, the baseline among them. test: the test split. epochs: it was trained.
+    """
+    mean = by_image.loc["baseline"].groupby("split").mean()
+    means = {metric: (float(mean.loc["train", metric]), float(mean.loc["test", metric])) for metric in METRICS}
+    floor = constant_means(test).values()
+    above = {metric: means[metric][1] - max(answer[metric] for answer in floor) for metric in METRICS}
+    beside = [f"{abs(x):.3f} {'above' if x >= 0 else 'below'} it in {METRICS[metric]}" for metric, x in above.items()]
+    (dsc_train, dsc_test), (dice_train, dice_test) = means.values()
+    return (
+        f"After {_count(epochs, 'epoch')}, DSC is {dsc_train:.3f} on training and {dsc_test:.3f} on test images, a gap "
+        f"of {number(dsc_train - dsc_test, '.3f')}; Dice is {dice_train:.3f} and {dice_test:.3f}. Compared with the "
+        f"best constant answer, the test score is {' and '.join(beside)}."
+    )
+
+
+def image_range(by_image: pd.DataFrame) -> str:
+    """Returns how widely the baseline's scores differ between test images, and whether the two scores agree.
+
+    Args:
+        by_image: `lib.runs.scores.image_scores`, the baseline among them.
+    """
+    image = by_image.loc["baseline"].xs("test", level="split").groupby("image", sort=False)[list(METRICS)].mean()
+    (low, high), (low_dice, high_dice) = ((image[metric].min(), image[metric].max()) for metric in METRICS)
+    rho = rank_correlation(image["dsc"].to_numpy(), image["dice"].to_numpy())
+    agree = "is undefined, since one does not vary" if np.isnan(rho) else f"is {number(rho, '.2f')}"
+    best, worst = (
+        f"the {which} image by DSC is {'also' if chosen['dsc'] == chosen['dice'] else 'not'} the {which} by Dice"
+        for which, chosen in (("best", image.idxmax()), ("worst", image.idxmin()))
+    )
+    empty = " **The network predicts almost no foreground here**: train it longer (`EPOCHS=`)."
+    return (
+        f"Over the {len(image)} test images, DSC ranges from {low:.3f} to {high:.3f} and Dice from {low_dice:.3f} to "
+        f"{high_dice:.3f}; their rank correlation {agree}. Here {best}, and {worst}."
+        f"{empty if high_dice < MARGIN else ''}"
+    )
+
+
+def noise_level(noise_std: float) -> str:
+    """Returns the noise's standard deviation on both scales of intensity."""
+    levels = f"{noise_std * 255:.1f} of 255 grey levels"
+    return f"The noise has a standard deviation of {noise_std:g} on intensities from 0 to 1, which is {levels}."
+
+
+def longer_training(epochs: int, baseline_epochs: int) -> str:
+    """Returns how many epochs dropout trains for, which the study does not say."""
+    factor = epochs / baseline_epochs
+    times = "twice" if factor == 2 else f"{factor:g} times"
+    return f"It does not say how many; we use {epochs}, {times} the baseline's {baseline_epochs}."
+
+
+def penalty_share(penalty: float, cross_entropy: float) -> str:
+    """Returns how large the L2 penalty is beside the cross-entropy on the training images, both in nats per pixel."""
+    share = f", {100 * penalty / cross_entropy:.0f}% of it" if cross_entropy > 0 else ""
+    return (
+        f"After training, the cross-entropy on the training images is {cross_entropy:.3f} and the penalty "
+        f"{penalty:.4f}{share}."
+    )
+
+
+def patients_in_intervals(dataset: Dataset) -> str:
+    """Returns what is known of patients, and what the intervals over patients are worth for it."""
+    if patients_of(dataset) is None:
+        return "The patients are unknown: each image counts as a patient of its own, so these intervals are too narrow."
+    return independence(dataset)
+
+
+def patients_in_folds(dataset: Dataset) -> str:
+    """Returns whether folds hold out new patients or new images."""
+    if patients_of(dataset) is None:
+        return "**The patients are unknown**: each image counts as a patient of its own, and folds hold out new images."
+    return "Patients are known, so each fold holds out new patients."
+
+
+def depth_table(by_image: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """Returns mean scores of the deeper and the shallower network beside those of the best constant answer."""
+    means = by_image.loc[["deeper", "baseline"]].groupby(["variant", "split"], sort=False)[list(METRICS)].mean()
+    table = means.rename(index={"baseline": "shallower"}).unstack("split")
+    for split, of_split in dataset.splits.items():
+        for metric in METRICS:
+            best = max(answer[metric] for answer in constant_means(of_split).values())
+            table.loc["best constant answer", (metric, split)] = best
+    table.columns = [f"{METRICS[metric]}, {SPLITS[split]}" for metric, split in table.columns]
+    return table.map("{:.3f}".format)
+
+
+def claims_table() -> pd.DataFrame:
+    """Returns the claims of the study: id, section and statement."""
+    rows = [(claim.id, claim.section, claim.statement) for claim in CLAIMS]
+    return pd.DataFrame(rows, columns=["claim", "section", "the study says that"]).set_index("claim")
+
+
+def explanations(judged: Sequence[Numbers]) -> str:
+    """Returns each claim as the study states it and a paragraph on it, in Markdown. Argument as `judge` returns it."""
+    pairs = zip(judged[: len(CLAIMS)], judged[len(CLAIMS) :], strict=True)
+    return "\n\n".join(
+        f"> **THE STUDY** {claim['id']}, section {claim['section']}: {claim['statement']}.\n\n{explain(claim, other)}"
+        for claim, other in pairs
+    )
