@@ -1,4 +1,4 @@
-"""Where the project's files lie, and how a folder is locked and published."""
+"""Where the project's files lie, how a folder is locked and published, and how many processors there are."""
 
 import fcntl
 import hashlib
@@ -10,6 +10,11 @@ from pathlib import Path
 
 ROOT: Path = Path(__file__).resolve().parent.parent  # of the project; relative dataset folders start here
 REPORTS = ROOT / "reports"
+
+
+def cores() -> int:
+    """Returns how many processors this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lock(folder: Path) -> int | None:

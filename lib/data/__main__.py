@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lib._errors import Problem, UserError
 from lib._files import ROOT
-from lib.data.dataset import SIZE, duplicates, shared_patients
-from lib.data.reading import check_size, read_folder
+from lib.data.dataset import SIZE, check_size, duplicates, shared_patients
+from lib.data.reading import read_folder
 from lib.data.warwick import import_archive
 
 

@@ -1,72 +1,95 @@
-"""Keeping large datasets as arrays, so that their images are decoded once."""
+"""Keeping datasets as arrays, so that images are decoded once and all processes of a report share their memory."""
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
+import scipy
 
 from lib._files import ROOT
-from lib.data.folders import Pair
+from lib.data.dataset import Dataset, Split
 
 CODE = Path(__file__).resolve().parent
-CACHE = ROOT / "data" / "cache"
-KEPT = 3  # datasets: a change of files or parameters makes another
+CACHE = Path(os.environ.get("REPORT_CACHE", ROOT / "data" / "cache"))
+LARGEST = 4 * 2**30  # bytes of all datasets: those not used for longest go; the newest stays whatever its size
 
 
-def key_of(pairs: Sequence[Pair], size: int | None, stain: str) -> str:
-    """Returns a hash of all that decides the pixels: files as the system describes them, parameters, and our code."""
-    files = [(str(f), s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p in pairs for f in p[2:4] for s in [f.stat()]]
-    code = b"".join((CODE / f"{module}.py").read_bytes() for module in ("reading", "images", "folders", "stain"))
-    splits = [(pair.split, pair.name) for pair in pairs]
-    decisive = repr((files, splits, size, stain, PIL.__version__, np.__version__)).encode("utf-8", "surrogateescape")
-    return hashlib.sha256(decisive + code).hexdigest()[:32]
+def key_of(*decisive: object) -> str:
+    """Returns a hash of what decides a dataset: what is given, the code of this room, versions of libraries."""
+    code = b"".join(module.read_bytes() for module in sorted(CODE.glob("*.py")))
+    given = repr((decisive, PIL.__version__, np.__version__, scipy.__version__)).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(given + code).hexdigest()[:32]
+
+
+def _folder(key: str, stain: str) -> Path:
+    return CACHE / (key if stain == "rgb" else f"{key}-{stain}")
 
 
 def _description(array: np.ndarray) -> list[Any]:
     return [list(array.shape), array.dtype.str, zlib.crc32(np.ascontiguousarray(array).data)]
 
 
-def read(key: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]] | None:
-    """Returns images and masks as files mapped into memory, and the rest; None where it is not there or damaged."""
-    folder = CACHE / key
+def read(key: str, stain: str) -> Dataset | None:
+    """Returns a dataset whose arrays are files mapped into memory; None where it is not there or damaged."""
+    folder = _folder(key, stain)
     if not folder.exists():
         return None
     try:
         checksum, text = (folder / "index.json").read_text().split("\n", 1)
-        index = json.loads(text)
-        # "c": what is written stays in memory, so that torch gets the writable array it wants.
-        images, masks = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("images", "masks"))
-        if int(checksum) == zlib.crc32(text.encode()) and index["arrays"] == [_description(a) for a in (images, masks)]:
+        index, splits = json.loads(text), {}
+        intact = int(checksum) == zlib.crc32(text.encode())
+        for which, kept in index["splits"].items():
+            # "c": what is written stays in memory, so that torch gets the writable array it wants.
+            images, masks = (np.load(folder / f"{which}-{kind}.npy", mmap_mode="c") for kind in ("images", "masks"))
+            intact = intact and kept["arrays"] == [_description(images), _description(masks)]
+            sizes = kept["original_sizes"] and tuple((height, width) for height, width in kept["original_sizes"])
+            splits[which] = Split(
+                tuple(kept["names"]), images, masks, kept["patients"] and tuple(kept["patients"]), sizes
+            )
+        dataset = Dataset(index["name"], splits["train"], splits["test"], splits.get("testB"), stain, key)
+        dataset.__dict__["sha256"] = index["sha256"]  # where cached_property looks first: hashing takes seconds
+        if intact:
             folder.touch()
-            return images, masks, index
+            return dataset
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         pass
-    print(f"data/cache/{key}: damaged, read again from the images", file=sys.stderr)
+    print(f"data/cache/{folder.name}: damaged, made again", file=sys.stderr)
     return None
 
 
-def write(key: str, images: np.ndarray, masks: np.ndarray, index: dict[str, Any]) -> None:
-    """Stores a dataset, whole or not at all, and deletes what was not used for longest."""
+def write(dataset: Dataset) -> Dataset:
+    """Stores a dataset, whole or not at all, deletes what was not used for longest, and returns the dataset."""
+    target = _folder(dataset.key, dataset.stain)
     try:
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=CACHE) as scratch:
-            new = Path(scratch) / key
+            new = Path(scratch) / target.name
             new.mkdir()
-            np.save(new / "images.npy", images)
-            np.save(new / "masks.npy", masks)
-            text = json.dumps({**index, "arrays": [_description(images), _description(masks)]})
+            splits = {}
+            for which, split in dataset.splits.items():
+                arrays = {"images": split.images, "masks": split.masks}
+                for kind, array in arrays.items():
+                    np.save(new / f"{which}-{kind}.npy", array)
+                described = [_description(array) for array in arrays.values()]
+                told = {"names": split.names, "patients": split.patients, "original_sizes": split.original_sizes}
+                splits[which] = told | {"arrays": described}
+            text = json.dumps({"name": dataset.name, "sha256": dataset.sha256, "splits": splits})
             (new / "index.json").write_text(f"{zlib.crc32(text.encode())}\n{text}")
-            shutil.rmtree(CACHE / key, ignore_errors=True)
-            new.rename(CACHE / key)
-        for old in sorted(CACHE.iterdir(), key=lambda folder: -folder.stat().st_mtime)[KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(target, ignore_errors=True)
+            new.rename(target)
+        size = 0
+        for folder in sorted(CACHE.iterdir(), key=lambda folder: -folder.stat().st_mtime):
+            size += sum(file.stat().st_size for file in folder.iterdir())
+            if size > LARGEST and folder != target:
+                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:  # a full disk, say: the images are read, only slower the next time
         print(f"data/cache: not written ({error.strerror})", file=sys.stderr)
+    return dataset

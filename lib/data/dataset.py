@@ -1,6 +1,7 @@
 """Datasets: what they are, and what is to be known of them before anything is computed."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -15,7 +16,15 @@ from lib._errors import UserError
 
 SYNTHETIC = "synthetic"
 SIZE = 128  # pixels, the study's
+SIDES = range(16, 1025, 2)  # pixels: the networks halve sides, the deepest one four times
 STAINS = ("rgb", "unmixed")
+
+
+def check_size(size: int | str) -> int:
+    """Returns a size in pixels as a number; raises UserError unless it is one of SIDES."""
+    if re.fullmatch("[0-9]{1,4}", str(size)) and int(size) in SIDES:
+        return int(size)
+    raise UserError(f"SIZE={size}: expected an even number from {SIDES[0]} to {SIDES[-1]}, found {str(size)!r}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Split:
 class Dataset:
     """A training and a test split of images of one size, a second test split where there is one, and their name.
 
-    Their channels are colours where `stain` is "rgb", or stains.
+    Their channels are colours where `stain` is "rgb", or stains. `key` is what the cache calls them, before stains.
     """
 
     name: str
@@ -78,6 +87,7 @@ class Dataset:
     test: Split
     test_b: Split | None = None
     stain: str = "rgb"
+    key: str = ""
 
     @property
     def splits(self) -> dict[str, Split]:

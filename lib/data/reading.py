@@ -1,11 +1,8 @@
 """Loading a dataset: the embedded set, or a folder of images and masks."""
 
-import os
-import re
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +10,21 @@ from jaxtyping import Bool, UInt8
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
-from lib._files import ROOT
+from lib._files import ROOT, cores
 from lib.data import cache
-from lib.data.dataset import SIZE, STAINS, SYNTHETIC, Dataset, Split
+from lib.data.dataset import SIDES, SIZE, STAINS, SYNTHETIC, Dataset, Split, check_size
 from lib.data.folders import Pair, find_pairs
 from lib.data.images import read_image, read_mask, read_size, resize_image, resize_mask, size_text
-from lib.data.stain import stain_range, unmix
+from lib.data.stain import unmixed
 from lib.data.synthetic import draw_dataset
 
-CACHED_FROM = 500  # images; fewer are read in a second
+MANY = 500  # images, of which progress is shown; fewer are read in a second
 
 
-def load_dataset(source: str, *, size: int | None = None, stain: str = "rgb", test_fraction: float = 0.4) -> Dataset:
-    """Draws the embedded set or reads a folder.
+def load_dataset(
+    source: str, *, size: int | None = None, stain: str = "rgb", test_fraction: float = 0.4, key: str = ""
+) -> Dataset:
+    """Draws the embedded set or reads a folder, once: it is kept in data/cache until a file or a parameter changes.
 
     A folder (relative ones are looked up from the project's) holds one of:
 
@@ -42,14 +41,16 @@ def load_dataset(source: str, *, size: int | None = None, stain: str = "rgb", te
 
     Args:
         source: "synthetic", or the folder.
-        size: side in pixels of the squares that images are resized to, even, 32 to 1024; None is 128. Images are
+        size: side in pixels of the squares that images are resized to, even, 16 to 1024; None is 128. Images are
             averaged over areas, masks decided by majority; proportions are not kept. The embedded set is drawn larger.
         stain: "rgb", or "unmixed" for haematoxylin, eosin and the rest as channels (see `lib.data.stain.unmix`), scaled
             by their 1st and 99th percentile over the training split.
         test_fraction: share of the images, above 0 and below 1, for testing where the folder does not say.
+        key: of the dataset that is meant, `Dataset.key`, whatever has become of its files since; "" reads them.
 
     Raises:
-        UserError: naming the first thing that is not as expected, and how many more there are.
+        UserError: naming the first thing that is not as expected, and how many more there are; or the dataset of this
+            key is no longer kept and its files have changed.
     """
     if size is not None:
         check_size(size)
@@ -57,30 +58,29 @@ def load_dataset(source: str, *, size: int | None = None, stain: str = "rgb", te
         raise UserError(f"STAIN={stain}: expected {' or '.join(STAINS)}, found {stain!r}")
     if not 0 < test_fraction < 1:
         raise UserError(f"TEST_FRACTION={test_fraction}: expected a number above 0 and below 1, found {test_fraction}")
+    if key and (kept := cache.read(key, stain)):
+        return kept
+    if stain == "unmixed":
+        colours = load_dataset(source, size=size, test_fraction=test_fraction, key=key)
+        return cache.read(colours.key, stain) or cache.write(unmixed(colours))
     if source == SYNTHETIC:
-        train, test = (
-            Split(tuple(f"image_{i:02d}" for i, _ in enumerate(images, start=1)), images, masks, tuple(patients))
-            for images, masks, patients in draw_dataset(size=size or SIZE)
-        )
-        if stain == "unmixed":
-            limits = stain_range(train.images)
-            train, test = (replace(split, images=unmix(split.images, limits)) for split in (train, test))
-        return Dataset(SYNTHETIC, train, test, stain=stain)
-    folder = ROOT / Path(source).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"DATASET={source}: expected 'synthetic' or a folder with Train and Test, found no such folder")
-    dataset, problems = read_folder(folder, size, stain, test_fraction)
-    if dataset is None:
-        raise UserError(first_of(problems, f"; make data CHECK={shlex.quote(source)} lists all"))
+        dataset = _draw(size or SIZE)
+    else:
+        folder = ROOT / Path(source).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"DATASET={source}: expected 'synthetic' or a folder of images, found no such folder")
+        read, problems = read_folder(folder, size, test_fraction)
+        if read is None:
+            raise UserError(first_of(problems, f"; make data CHECK={shlex.quote(source)} lists all"))
+        dataset = read
+    if key not in ("", dataset.key):
+        raise UserError(f"DATASET={source}: expected the files that the report began with, found them changed")
     return dataset
 
 
-def check_size(size: int | str) -> int:
-    """Returns a size in pixels as a number; raises UserError unless it is even and from 32 to 1024."""
-    text = str(size)
-    if re.fullmatch("[0-9]{2,4}", text) and int(text) % 2 == 0 and 32 <= int(text) <= 1024:
-        return int(text)
-    raise UserError(f"SIZE={text}: expected an even number from 32 to 1024, found {text!r}")
+def _draw(size: int) -> Dataset:
+    key = cache.key_of(SYNTHETIC, size)
+    return cache.read(key, "rgb") or cache.write(Dataset(SYNTHETIC, *draw_dataset(size=size), key=key))
 
 
 def first_of(problems: Sequence[Problem], hint: str = "") -> str:
@@ -89,7 +89,7 @@ def first_of(problems: Sequence[Problem], hint: str = "") -> str:
 
 
 def read_folder(
-    folder: Path, size: int | None = None, stain: str = "rgb", test_fraction: float = 0.4
+    folder: Path, size: int | None = None, test_fraction: float = 0.4
 ) -> tuple[Dataset | None, list[Problem]]:
     """Reads a folder as `load_dataset` says; returns everything that is wrong with it, and a dataset if nothing is."""
     problems: list[Problem] = []
@@ -97,30 +97,25 @@ def read_folder(
         pairs = find_pairs(folder, test_fraction, problems)
     except OSError as error:  # a folder may be listed, but not entered
         return None, [*problems, Problem(error.filename or folder, "a path that can be read", reason(error))]
-    key = None
-    if not problems and len(pairs) >= CACHED_FROM:
-        key = cache.key_of(pairs, size, stain)
-    stored = cache.read(key) if key else None
-    if stored is None:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders let other threads run
-            images, masks, sizes = _read_pairs(pool, pairs, size, problems)
-        n_train = sum(pair.split == "train" for pair in pairs)
-        if not problems:
-            problems += _check_training(folder, images[:n_train], masks[:n_train])
-        if problems:
-            return None, sorted(problems, key=lambda problem: (problem.file, problem.expected, problem.found))
-        if stain == "unmixed":
-            limits = stain_range(images[:n_train])
-            for index in range(len(images)):  # in place: a second array of all images would be the largest thing here
-                images[index : index + 1] = unmix(images[index : index + 1], limits)
-        dataset = _assemble(folder, pairs, images, masks, sizes, stain)
-        if key:
-            cache.write(key, images, masks, {"sizes": sizes, "sha256": dataset.sha256})
-        return dataset, []
-    images, masks, extra = stored
-    dataset = _assemble(folder, pairs, images, masks, [(height, width) for height, width in extra["sizes"]], stain)
-    dataset.__dict__["sha256"] = extra["sha256"]  # where cached_property looks first: hashing takes seconds
-    return dataset, []
+    key = "" if problems else _key_of(pairs, size)
+    if key and (kept := cache.read(key, "rgb")):
+        return kept, []
+    with ThreadPoolExecutor(min(8, cores())) as pool:  # decoders let other threads run
+        images, masks, sizes = _read_pairs(pool, pairs, size, problems)
+    n_train = sum(pair.split == "train" for pair in pairs)
+    if not problems:
+        problems += _check_training(folder, images[:n_train], masks[:n_train])
+        if key != _key_of(pairs, size):
+            problems.append(Problem(folder, "files that stay as they are while they are read", "some that changed"))
+    if problems:
+        return None, sorted(problems, key=lambda problem: (problem.file, problem.expected, problem.found))
+    return cache.write(_assemble(folder, pairs, images, masks, sizes, key)), []
+
+
+def _key_of(pairs: Sequence[Pair], size: int | None) -> str:
+    """Returns the key of what a folder holds: its pairs, and their files as the system describes them."""
+    files = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for pair in pairs for f in pair[2:4] for s in [f.stat()]]
+    return cache.key_of([tuple(map(str, pair)) for pair in pairs], files, size)
 
 
 def _assemble(
@@ -129,7 +124,7 @@ def _assemble(
     images: np.ndarray,
     masks: np.ndarray,
     sizes: Sequence[tuple[int, int]],
-    stain: str,
+    key: str,
 ) -> Dataset:
     splits, start = {}, 0
     for which in ("train", "test", "testB"):  # in which order the pairs come
@@ -143,7 +138,7 @@ def _assemble(
             original_sizes=tuple(p.original or s for p, s in zip(ours, sizes[part], strict=True)),
         )
     test_b = splits["testB"] if splits["testB"] else None
-    return Dataset(folder.resolve().name, splits["train"], splits["test"], test_b, stain)
+    return Dataset(folder.resolve().name, splits["train"], splits["test"], test_b, key=key)
 
 
 def _read_pairs(
@@ -152,9 +147,16 @@ def _read_pairs(
     """Returns images, masks and original sizes; what could not be read is left empty and added to the problems."""
     shape = (size or SIZE,) * 2
     if size is None and all(pair.image.parent == pair.mask.parent for pair in pairs):  # the first layout
-        native = set(pool.map(read_size, [pair.image for pair in pairs])) - {None}
-        if len(native) == 1 and (only := native.pop()) and not (only[0] % 2 or only[1] % 2):
+        native = {known for known in pool.map(read_size, [pair.image for pair in pairs]) if known}
+        only = native.pop() if len(native) == 1 else (1, 1)
+        if not any(side % 2 for side in only):
             shape = only
+            if not all(side in SIDES for side in shape):
+                sizes_found = f"{shape[1]}x{shape[0]} pixels; give SIZE={SIZE}, say"
+                problems.append(
+                    Problem(pairs[0].image.parent, f"sides from {SIDES[0]} to {SIDES[-1]} pixels", sizes_found)
+                )
+                return np.zeros((0, 0, 0, 3), np.uint8), np.zeros((0, 0, 0), np.bool_), []
     images, masks = np.zeros((len(pairs), *shape, 3), np.uint8), np.zeros((len(pairs), *shape), np.bool_)
 
     def read(index: int) -> tuple[tuple[int, int], list[Problem]]:
@@ -172,7 +174,7 @@ def _read_pairs(
         images[index], masks[index] = resize_image(image, shape), resize_mask(mask, shape)
         return (image.shape[0], image.shape[1]), []
 
-    few = len(pairs) < CACHED_FROM
+    few = len(pairs) < MANY
     read_ones = tqdm(pool.map(read, range(len(pairs))), "reading", len(pairs), unit="image", disable=few)
     sizes = []
     for original, found in read_ones:

@@ -1,7 +1,11 @@
 """Separating the two stains of H&E: how much haematoxylin and how much eosin each pixel holds."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from lib.data.dataset import Dataset
 
 SAMPLE = 2**21  # pixels that decide the range, evenly spaced: all of them up to 128 images of 128x128
 PERCENTILES = (1, 99)  # of the training set: a speck of dust decides nothing
@@ -40,3 +44,10 @@ def unmix(
     for index, image in enumerate(images):
         result[index] = np.clip((_stains(image) - low) * scale, 0, 255).round()
     return result
+
+
+def unmixed(colours: Dataset) -> Dataset:
+    """Returns a dataset with stains in place of colours, scaled by their range over the training split."""
+    limits = stain_range(colours.train.images)
+    splits = {which: replace(split, images=unmix(split.images, limits)) for which, split in colours.splits.items()}
+    return Dataset(colours.name, splits["train"], splits["test"], splits.get("testB"), "unmixed", colours.key)

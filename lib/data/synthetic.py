@@ -6,12 +6,14 @@ lymphocytes, red cells, clefts and at times bare slide. No score on it says anyt
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator, default_rng
 from scipy import ndimage
+
+from lib.data.dataset import SIZE, Split, check_size
 
 Array = npt.NDArray[np.floating[Any]]
 Pair = tuple[Array, Array]
@@ -22,14 +24,6 @@ SHARES = (16, 15, 12, 8, 8, 4, 4, 4, 4, 4, 2, 2, 2, 0), (0, 8, 0, 8, 1, 12, 12, 
 ACROSS = (20, 0.1, 0.08, 0.4, 2.2), (44, 0.5, 0.08, 0.4, 4.0)
 ALONG = (22, 2.0, 0.12, 0.08, 2.2), (36, 4.0, 0.12, 0.08, 4.0)
 CARCINOMA = (26, 0.5, 0.14, 0.4, 3.5), (56, 2.4, 0.14, 0.4, 7.5)
-
-
-class Split(NamedTuple):
-    """Images with the masks of their glands, epithelium and lumen."""
-
-    images: npt.NDArray[np.uint8]  # (n, size, size, 3) RGB
-    masks: npt.NDArray[np.bool_]  # (n, size, size)
-    patients: list[str]  # ids, n of them
 
 
 @dataclass(frozen=True)
@@ -172,7 +166,7 @@ def _draw_patient(seed: int, index: int) -> Patient:
     return Patient(stains, stroma, wall, (0.9, 0.1, 0.5)[index % 3], *rng.uniform((0.3, 0.2), (0.95, 1)))
 
 
-def draw_dataset(seed: int = 0, n_train: int = 85, n_test: int = 60, size: int = 128) -> tuple[Split, Split]:
+def draw_dataset(seed: int = 0, n_train: int = 85, n_test: int = 60, size: int = SIZE) -> tuple[Split, Split]:
     """Draw the training and the test split.
 
     Deterministic; image k is the same however many are drawn; a larger image shows more tissue.
@@ -180,18 +174,18 @@ def draw_dataset(seed: int = 0, n_train: int = 85, n_test: int = 60, size: int =
     Args:
         seed: names the data set, >= 0.
         n_train, n_test: number of training and of test images, >= 0.
-        size: side of the square images in px, even, >= 32.
+        size: side of the square images in px, even, 16 to 1024.
 
     Returns:
-        The training and the test split; patients are called "p01" to "p14".
+        The training and the test split, masks of whole glands; patients are called "p01" to "p14".
 
     Raises:
         ValueError: an argument is not as above.
     """
-    for name, value in (("seed", seed), ("n_train", n_train), ("n_test", n_test), ("size", size)):
-        kind, step, least = ("even", 2, 32) if name == "size" else ("an integer", 1, 0)
-        if value < least or value % step:
-            raise ValueError(f"{name} must be {kind} and at least {least}, got {value!r}")
+    check_size(size)
+    for name, value in (("seed", seed), ("n_train", n_train), ("n_test", n_test)):
+        if value < 0:
+            raise ValueError(f"{name}: expected an integer of at least 0, found {value!r}")
     splits = []
     for split, n in enumerate((n_train, n_test)):
         images, masks = np.empty((n, size, size, 3), np.uint8), np.empty((n, size, size), np.bool_)
@@ -203,5 +197,6 @@ def draw_dataset(seed: int = 0, n_train: int = 85, n_test: int = 60, size: int =
         for k, (index, fraction) in enumerate(zip(cast, fractions, strict=True)):
             rng, patient = default_rng((seed, split, k)), _draw_patient(seed, int(index))
             images[k], masks[k] = _draw_image(rng, patient, float(fraction), size)
-        splits.append(Split(images, masks, [f"p{index + 1:02d}" for index in cast]))
+        names = tuple(f"image_{k:02d}" for k in range(1, n + 1))
+        splits.append(Split(names, images, masks, tuple(f"p{index + 1:02d}" for index in cast)))
     return splits[0], splits[1]

@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import stat
@@ -27,11 +26,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
-from lib._files import ROOT
-from lib.data.dataset import SIZE
+from lib._files import ROOT, cores
+from lib.data.dataset import SIZE, check_size
 from lib.data.folders import Row, read_table
 from lib.data.images import read_image, read_mask, resize_image, resize_mask, size_text
-from lib.data.reading import check_size, first_of
+from lib.data.reading import first_of
 
 OFFICIAL = {"train": 85, "testA": 60, "testB": 20}  # pairs, as published
 FOLDERS = {"train": "Train", "testA": "Test", "testB": "TestB"}
@@ -134,7 +133,7 @@ def import_archive(archive: Path, size: int = SIZE, data: Path = ROOT / "data") 
 
     Args:
         archive: the zip file, or the folder it was unpacked to.
-        size: side of the squares in pixels, even, 32 to 1024.
+        size: side of the squares in pixels, even, 16 to 1024.
         data: where to write: to warwick/ if the archive holds as many pairs as the official one (with or without
             testB), otherwise to warwick-partial/. What is there is replaced only if it is as an import left it.
 
@@ -158,7 +157,7 @@ def import_archive(archive: Path, size: int = SIZE, data: Path = ROOT / "data") 
         _check_replaceable(target)
         grade = _read(archive, members, "Grade.csv")
         grades = read_grades(archive, grade, names)
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(8, cores())) as pool:
             converting = pool.map(partial(_convert, archive, members, size), names)
             pairs = list(tqdm(converting, "importing", len(names), unit="pair"))
         if target.name == "warwick-partial":

@@ -75,7 +75,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         # These take seconds to import, for which a user's mistake need not wait.
         from lib.report import notebooks
 
-        values = parameters.of_notebooks()
+        values = parameters.of_notebooks(dataset.key)
         chosen, figures = notebooks.NOTEBOOKS, notebooks.FIGURES
         if parameters.study:
             chosen, figures = chosen + notebooks.STUDY_NOTEBOOKS, figures + notebooks.STUDY_FIGURES

@@ -121,6 +121,7 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"  # papermill's is random
             shown = {name: public_path(value) if name == "dataset" else value for name, value in values.items()}
+            shown.pop("data_key", None)  # of this machine: whoever runs the notebook again reads the data anew
             cell.source = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in shown.items())])
     nbformat.write(notebook, target)
     return notebook

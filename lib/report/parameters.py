@@ -1,7 +1,6 @@
 """What `make report` takes, and the name of the report."""
 
 import difflib
-import os
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,7 +15,6 @@ from lib.training import Precision
 
 RESERVED = (SYNTHETIC, "reference")  # names of reports that are no folder's
 STUDY_SEEDS = 20  # of a full study, unless it is asked for others
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Parameters(BaseModel, frozen=True, extra="forbid"):
@@ -30,13 +28,13 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
     stain: Literal["rgb", "unmixed"] = "rgb"
     size: int = Field(0, ge=0, le=1024)  # pixels; 0 leaves it to `load_dataset`
     test_fraction: float = Field(0.4, gt=0, lt=1)
-    workers: int = Field(CORES, ge=1, le=1024)
+    workers: int = Field(default_factory=_files.cores, ge=1, le=1024)
     study: bool = False  # all experiments, not the variants alone; given by `make study`
     name: str = ""  # of the report's folder; the dataset's by default
 
-    def of_notebooks(self) -> dict[str, Any]:
-        """Returns the values that are injected into every notebook."""
-        return self.model_dump(exclude={"name"})
+    def of_notebooks(self, data_key: str = "") -> dict[str, Any]:
+        """Returns the values that are injected into every notebook, with the key of the data that they share."""
+        return self.model_dump(exclude={"name"}) | {"data_key": data_key}
 
     def of_runs(self) -> dict[str, Any]:
         """Returns the arguments of `report_runs`."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib._errors import UserError
 from lib._files import ROOT
+from lib.data import reading
 from lib.data.dataset import Dataset, Fold, Split, duplicates, shared_patients
 from lib.data.reading import load_dataset
 from lib.data.stain import stain_range, unmix
@@ -129,9 +130,16 @@ def splits(dataset: Dataset) -> tuple[Split, Split]:
 
 
 def test_images_of_one_even_size_stay_as_they_are(discs: Dataset, tmp_path: Path):
-    dataset = load_dataset(str(of_size(discs, tmp_path / "even", 14)))
-    assert dataset.image_size == (14, 16)
-    assert dataset.test.original_sizes == ((14, 16),) * 6
+    dataset = load_dataset(str(of_size(discs, tmp_path / "even", 16)))
+    assert dataset.image_size == (16, 16)
+    assert dataset.test.original_sizes == ((16, 16),) * 6
+
+
+def test_images_of_one_size_outside_of_the_range_are_refused_as_a_size_is(discs: Dataset, tmp_path: Path):
+    folder = of_size(discs, tmp_path / "small", 14)
+    with pytest.raises(UserError, match=r"expected sides from 16 to 1024 pixels, found 16x14 pixels; give SIZE=128"):
+        load_dataset(str(folder))
+    assert load_dataset(str(folder), size=32).image_size == (32, 32)
 
 
 def test_odd_sizes_are_resized_since_pooling_halves_them(discs: Dataset, tmp_path: Path):
@@ -149,9 +157,9 @@ def test_a_size_that_is_given_counts(folder: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 33}, "SIZE=33: expected an even number from 32 to 1024, found '33'"),
-        ({"size": 0}, "SIZE=0: expected an even number from 32 to 1024, found '0'"),
-        ({"size": 2048}, "SIZE=2048: expected an even number from 32 to 1024, found '2048'"),
+        ({"size": 33}, "SIZE=33: expected an even number from 16 to 1024, found '33'"),
+        ({"size": 0}, "SIZE=0: expected an even number from 16 to 1024, found '0'"),
+        ({"size": 2048}, "SIZE=2048: expected an even number from 16 to 1024, found '2048'"),
         ({"stain": "he"}, "STAIN=he: expected rgb or unmixed, found 'he'"),
         ({"test_fraction": 1.0}, "TEST_FRACTION=1.0: expected a number above 0 and below 1, found 1.0"),
         ({"test_fraction": float("nan")}, "TEST_FRACTION=nan: expected a number above 0 and below 1, found nan"),
@@ -242,8 +250,7 @@ def test_equal_limits_give_zero():
 
 @pytest.fixture
 def cached(folder: Path, tmp_path: Path, monkeypatch) -> Path:
-    """A folder large enough to be cached, and where."""
-    monkeypatch.setattr("lib.data.reading.CACHED_FROM", 16)
+    """A folder, with a cache of its own."""
     monkeypatch.setattr("lib.data.cache.CACHE", tmp_path / "cache")
     return folder
 
@@ -254,7 +261,7 @@ def same(one: Dataset, other: Dataset) -> bool:
     return equal and one.sha256 == other.sha256 and one.train.original_sizes == other.train.original_sizes
 
 
-def test_a_large_dataset_is_decoded_once(cached: Path, tmp_path: Path, monkeypatch):
+def test_a_dataset_is_decoded_once(cached: Path, tmp_path: Path, monkeypatch):
     first = load_dataset(str(cached))
     monkeypatch.setattr("lib.data.reading._read_pairs", None)
     again = load_dataset(str(cached))
@@ -293,12 +300,12 @@ def flip(path: Path, at: int = -5) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda d: flip(d / "images.npy"),
-        lambda d: flip(d / "masks.npy"),
-        lambda d: flip(d / "images.npy", 64),
+        lambda d: flip(d / "train-images.npy"),
+        lambda d: flip(d / "test-masks.npy"),
+        lambda d: flip(d / "test-images.npy", 64),
         lambda d: flip(d / "index.json", 20),
-        lambda d: (d / "images.npy").write_bytes((d / "images.npy").read_bytes()[:-1]),
-        lambda d: (d / "masks.npy").write_bytes(b""),
+        lambda d: (d / "test-images.npy").write_bytes((d / "test-images.npy").read_bytes()[:-1]),
+        lambda d: (d / "train-masks.npy").write_bytes(b""),
         lambda d: (d / "index.json").write_text(""),
         lambda d: (d / "index.json").unlink(),
     ],
@@ -308,15 +315,73 @@ def test_a_damaged_cache_is_made_again(damage, cached: Path, tmp_path: Path, cap
     (entry,) = (tmp_path / "cache").iterdir()
     damage(entry)
     assert same(first, load_dataset(str(cached)))
-    assert f"data/cache/{entry.name}: damaged, read again from the images\n" in capsys.readouterr().err
+    assert f"data/cache/{entry.name}: damaged, made again\n" in capsys.readouterr().err
     assert same(first, load_dataset(str(cached)))
     assert "damaged" not in capsys.readouterr().err
 
 
-def test_only_the_last_caches_are_kept(cached: Path, tmp_path: Path):
-    for size in (32, 34, 36, 38, 40):
-        load_dataset(str(cached), size=size)
-    assert len(list((tmp_path / "cache").iterdir())) == 3
+def test_caches_that_were_not_used_for_longest_go_and_the_newest_stays(cached: Path, tmp_path: Path, monkeypatch):
+    first, second, third = (load_dataset(str(cached), size=size) for size in (32, 34, 36))
+    for age, dataset in enumerate((second, third, first)):
+        os.utime(tmp_path / "cache" / dataset.key, (10**9 - age, 10**9 - age))
+    one = sum(file.stat().st_size for file in (tmp_path / "cache" / third.key).iterdir())
+    monkeypatch.setattr("lib.data.cache.LARGEST", 3 * one)
+    fourth = load_dataset(str(cached), size=38)
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {second.key, fourth.key}
+    monkeypatch.setattr("lib.data.cache.LARGEST", 1)
+    fifth = load_dataset(str(cached), size=40)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [fifth.key]
+
+
+def test_the_embedded_set_is_drawn_once(cached: Path, monkeypatch):
+    first = load_dataset("synthetic", size=96)
+    monkeypatch.setattr("lib.data.reading.draw_dataset", None)
+    again = load_dataset("synthetic", size=96)
+    assert same(first, again)
+    assert first.train.patients == again.train.patients
+    assert again.train.original_sizes is None
+    assert load_dataset("synthetic", size=96, stain="unmixed").stain == "unmixed"
+
+
+def test_by_its_key_a_dataset_is_as_it_was_read_whatever_became_of_its_files(cached: Path, tmp_path: Path):
+    rows = [f"image_{i:02d},{which},{i % 2}\n" for which, n in (("train", 10), ("test", 6)) for i in range(n)]
+    (cached / "images.csv").write_text("".join(["name,split,patient\n", *rows]))
+    first = load_dataset(str(cached))
+    path = cached / "Train/image_00.png"
+    Image.fromarray(np.asarray(Image.open(path)) ^ 1).save(path)
+    (cached / "images.csv").unlink()
+    again = load_dataset(str(cached), key=first.key)
+    assert same(first, again)
+    assert again.train.patients == first.train.patients == ("0", "1") * 5
+    stains = load_dataset(str(cached), key=first.key, stain="unmixed")
+    np.testing.assert_array_equal(stains.train.images, unmix(first.train.images, stain_range(first.train.images)))
+    assert stains.key == first.key
+    assert load_dataset(str(cached)).key != first.key
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(UserError, match="expected the files that the report began with, found them changed"):
+        load_dataset(str(cached), key=first.key)
+
+
+def test_files_that_change_while_they_are_read_are_not_kept(cached: Path, tmp_path: Path, monkeypatch):
+    path = cached / "Train/image_00.png"
+
+    def replaced(*arguments):
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(path)
+        return read(*arguments)
+
+    read = reading._read_pairs
+    monkeypatch.setattr(reading, "_read_pairs", replaced)
+    with pytest.raises(UserError, match="expected files that stay as they are while they are read"):
+        load_dataset(str(cached))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_stains_and_colours_are_kept_beside_each_other(cached: Path, monkeypatch):
+    stains = load_dataset(str(cached), stain="unmixed")
+    monkeypatch.setattr(reading, "_read_pairs", None)
+    monkeypatch.setattr(reading, "unmixed", None)
+    assert same(stains, load_dataset(str(cached), stain="unmixed"))
+    assert load_dataset(str(cached)).sha256 != stains.sha256
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_no_failure(cached: Path, tmp_path: Path, capsys):
@@ -326,7 +391,9 @@ def test_a_cache_that_cannot_be_written_is_said_and_no_failure(cached: Path, tmp
 
 
 def test_missing_folder_is_refused():
-    with pytest.raises(UserError, match=r"DATASET=/no/such: expected 'synthetic' or a folder .* found no such folder"):
+    with pytest.raises(
+        UserError, match=r"DATASET=/no/such: expected 'synthetic' or a folder of images, found no such folder"
+    ):
         load_dataset("/no/such")
 
 

@@ -456,8 +456,8 @@ def test_grades_with_bare_cr_and_padding_are_read(expected, padding):
         (["CHEK=a"], "error: CHEK: unknown; did you mean CHECK?\n"),
         (["QQ=a"], "error: QQ: unknown; known: ARCHIVE, CHECK, SIZE\n"),
         (["CHECK=/no/such"], "error: CHECK=/no/such: expected a folder, found none\n"),
-        (["CHECK=data", "SIZE=x"], "error: SIZE=x: expected an even number from 32 to 1024, found 'x'\n"),
-        (["ARCHIVE=/no", "SIZE=127"], "error: SIZE=127: expected an even number from 32 to 1024, found '127'\n"),
+        (["CHECK=data", "SIZE=x"], "error: SIZE=x: expected an even number from 16 to 1024, found 'x'\n"),
+        (["ARCHIVE=/no", "SIZE=127"], "error: SIZE=127: expected an even number from 16 to 1024, found '127'\n"),
         (["ARCHIVE=/no"], "error: ARCHIVE=/no: expected the Warwick-QU archive, a zip or a folder, found nothing\n"),
     ],
 )

@@ -76,7 +76,7 @@ def test_glands_and_stroma_are_not_told_apart_by_brightness_alone(synthetic: Dat
     assert max(accuracy) < 0.65
 
 
-@pytest.mark.parametrize(("argument", "value"), [("size", 33), ("size", 16), ("n_train", -1), ("seed", -1)])
+@pytest.mark.parametrize(("argument", "value"), [("size", 33), ("size", 14), ("n_train", -1), ("seed", -1)])
 def test_arguments_out_of_range_are_refused_by_name(argument, value):
-    with pytest.raises(ValueError, match=argument):
+    with pytest.raises(ValueError, match=f"(?i){argument}"):
         draw_dataset(**{argument: value})

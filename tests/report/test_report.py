@@ -18,12 +18,13 @@ import pytest
 import torch
 from conftest import QUICK, draw_discs, write_dataset
 from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
 
 from lib import _files
 from lib._errors import UserError
 from lib._files import ROOT, publish, recover
 from lib.data.dataset import Dataset
-from lib.report import notebooks
+from lib.report import make, notebooks
 from lib.report.make import main
 from lib.report.notebooks import (
     FIGURES,
@@ -411,3 +412,23 @@ def test_a_full_study_takes_twenty_seeds_unless_told_otherwise():
     assert parse_parameters(["STUDY=yes"]).seeds == 20
     assert parse_parameters(["STUDY=yes", "SEEDS=6"]).seeds == 6
     assert parse_parameters([]).seeds == 3
+
+
+@pytest.mark.slow
+def test_notebooks_see_the_data_that_the_report_began_with(discs, tmp_path: Path, monkeypatch):
+    folder = write_dataset(discs, tmp_path / "discs")
+    monkeypatch.setattr("lib._files.REPORTS", tmp_path / "reports")
+
+    def replacing(*arguments, **options):
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / "Train" / "image_00.png")
+        return report_runs(*arguments, **options)
+
+    report_runs = make.report_runs
+    monkeypatch.setattr(make, "report_runs", replacing)
+    assert make.main([f"DATASET={folder}", *QUICK]) == 0
+    results = json.loads((tmp_path / "reports/discs/results.json").read_text())
+    assert results["provenance"]["dataset_sha256"] == discs.sha256
+    notebook = (tmp_path / "reports/discs/notebooks/1_data.ipynb").read_text()
+    assert discs.sha256 in notebook
+    assert 'data_key = \\"\\"' in notebook  # the default of the parameters' cell
+    assert notebook.count("data_key = ") == 1  # nothing of this machine beside it

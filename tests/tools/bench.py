@@ -23,12 +23,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from lib._files import ROOT
+from lib._files import ROOT, cores
 from lib.data.dataset import Dataset, Split
 from lib.data.reading import load_dataset
 from lib.figures.style import COLOURS, STYLE
 from lib.models import shallower_CNN_segment
-from lib.report.parameters import CORES
 from lib.report.provenance import cpu
 from lib.runs import finish, store, task, workers
 from lib.runs.plan import Planned, variant_config
@@ -117,8 +116,8 @@ def epochs_table(dataset: Dataset) -> tuple[dict[str, list[float]], float]:
     """Seconds per epoch over all runs in every way of training, and how far plain and engine weights lie apart."""
     plain = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     assert plain.submit(os.getenv, "MALLOC_TOP_PAD_").result() is None  # it starts here, with the author's environment
-    with plain, workers.local_workers(CORES, dataset) as pool:
-        for future in [pool.submit(time.sleep, 5) for _ in range(CORES)]:  # until all have started
+    with plain, workers.local_workers(cores(), dataset) as pool:
+        for future in [pool.submit(time.sleep, 5) for _ in range(cores())]:  # until all have started
             future.result()
 
         def by_engine(variant: str, precision: str, count: int) -> Callable[[], float]:
@@ -131,14 +130,14 @@ def epochs_table(dataset: Dataset) -> tuple[dict[str, list[float]], float]:
             return measure
 
         def by_plain_loop() -> float:
-            return float(np.mean(plain.submit(plain_epochs, dataset.train, CORES, EPOCHS).result()[0][1:]))
+            return float(np.mean(plain.submit(plain_epochs, dataset.train, cores(), EPOCHS).result()[0][1:]))
 
-        ways = {f"plain loop, {CORES} threads": by_plain_loop}
+        ways = {f"plain loop, {cores()} threads": by_plain_loop}
         for precision in ("fp32", "bf16"):
-            for count in sorted({1, CORES}):
+            for count in sorted({1, cores()}):
                 ways[f"engine {precision}, {count} worker{'s' * (count > 1)}"] = by_engine("baseline", precision, count)
         ways |= {f"{variant}, fp32, 1 worker": by_engine(variant, "fp32", 1) for variant in ("noise", "dropout", "l2")}
-        _, theirs = plain.submit(plain_epochs, dataset.train, CORES, 1).result()
+        _, theirs = plain.submit(plain_epochs, dataset.train, cores(), 1).result()
         _, ours = pool.submit(engine_epochs, TrainingConfig(), len(dataset.train), 1).result()
         apart = max((theirs[name] - ours[name]).abs().max().item() for name in ours)
         return rounds(ways), apart
@@ -186,7 +185,7 @@ def main() -> None:
     started = time.time()
     epochs, apart = epochs_table(dataset)
     images = images_table(dataset)
-    seeds = rounds({str(n): lambda n=n: finish_seconds(dataset, n, 1, CORES) for n in SEEDS})
+    seeds = rounds({str(n): lambda n=n: finish_seconds(dataset, n, 1, cores()) for n in SEEDS})
     tiny = Dataset(
         "tiny", *(Split(s.names[:8], s.images[:8, :16, :16], s.masks[:8, :16, :16]) for s in dataset.splits.values())
     )
@@ -194,23 +193,23 @@ def main() -> None:
     overhead = rounds({str(n): lambda n=n: finish_seconds(tiny, n, 1, 1) for n in (few, many)})
     per_run = [(b - a) / (many - few) for a, b in zip(*overhead.values(), strict=True)]
 
-    plain, names = epochs[f"plain loop, {CORES} threads"], list(epochs)
+    plain, names = epochs[f"plain loop, {cores()} threads"], list(epochs)
     base = epochs["engine fp32, 1 worker"]
-    print(f"{cpu()}, {CORES} cores, torch {torch.__version__}; {ROUNDS} rounds of {EPOCHS - 1} epochs of 85 images\n")
+    print(f"{cpu()}, {cores()} cores, torch {torch.__version__}; {ROUNDS} rounds of {EPOCHS - 1} epochs of 85 images\n")
     print(f"{'training':<28}{'seconds per epoch, all runs':<30}{'plain loop / this':<24}{'this / baseline, 1 worker'}")
     for name in names:
         variant = ratio(epochs[name], base) if "1 worker" in name and "fp32" in name else None
         against_plain, against_baseline = told(ratio(plain, epochs[name])), told(variant) if variant else ""
         print(f"{name:<28}{told(epochs[name]):<30}{against_plain:<24}{against_baseline}")
     results: dict[str, Any] = {
-        "cpu": cpu(), "cores": CORES, "torch": torch.__version__, "platform": platform.platform(), "rounds": ROUNDS,
+        "cpu": cpu(), "cores": cores(), "torch": torch.__version__, "platform": platform.platform(), "rounds": ROUNDS,
         "seconds_per_epoch": epochs, "weights_apart_after_one_epoch": apart,
         "matmul_gflops": {precision: matmul_rate(precision) for precision in ("fp32", "bf16")},
         "seconds_by_seeds": seeds, "seconds_by_images": images, "overhead_seconds_per_run": per_run,
     }  # fmt: skip
     for precision in ("fp32", "bf16"):
-        one, all_of_them = (epochs[f"engine {precision}, {n} worker{'s' * (n > 1)}"] for n in (1, CORES))
-        print(f"{CORES} workers / 1 worker, work done, {precision}: {told(ratio(one, all_of_them))}")
+        one, all_of_them = (epochs[f"engine {precision}, {n} worker{'s' * (n > 1)}"] for n in (1, cores()))
+        print(f"{cores()} workers / 1 worker, work done, {precision}: {told(ratio(one, all_of_them))}")
     print(f"weights of plain loop and engine after one epoch: at most {apart:.1e} apart")
     for table, what in ((seeds, "seeds"), (images, "images")):
         counts = np.array([int(n) for n in table])
