@@ -81,7 +81,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
             chosen, figures = chosen + notebooks.STUDY_NOTEBOOKS, figures + notebooks.STUDY_FIGURES
         for notebook in chosen:
             notebooks.check_injection(notebook, values)
-        runs = report_runs(dataset, **parameters.of_runs())
+        runs = report_runs(dataset, parameters.of_runs())
 
         new, failed = staging / target.name, target.with_name(f"{target.name}.failed")
         for folder in ("notebooks", "figures", "models"):

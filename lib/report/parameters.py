@@ -11,6 +11,7 @@ from lib import _files
 from lib._errors import UserError
 from lib.data.dataset import SYNTHETIC, Dataset
 from lib.data.reading import load_dataset
+from lib.runs.plan import Request
 from lib.training import Precision
 
 RESERVED = (SYNTHETIC, "reference")  # names of reports that are no folder's
@@ -36,9 +37,16 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
         """Returns the values that are injected into every notebook, with the key of the data that they share."""
         return self.model_dump(exclude={"name"}) | {"data_key": data_key}
 
-    def of_runs(self) -> dict[str, Any]:
-        """Returns the arguments of `report_runs`."""
-        return self.model_dump(include={"seeds", "epochs", "learning_rate", "precision", "workers", "study"})
+    def of_runs(self) -> Request:
+        """Returns the runs that the report asks for."""
+        return Request(
+            seeds=self.seeds,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            precision=self.precision,
+            workers=self.workers,
+            full=self.study,
+        )
 
     def load(self) -> Dataset:
         """Loads the dataset."""

@@ -35,7 +35,7 @@ def verify(arguments: Sequence[str]) -> bool:
     from lib.report.parameters import parse_parameters
     from lib.report.provenance import can_train_in, machine
     from lib.report.results import variant_results
-    from lib.runs.finish import trained_runs
+    from lib.runs.finish import report_runs
 
     fixed = [argument for argument in arguments if argument.partition("=")[0] not in GIVEN]
     if fixed:
@@ -62,9 +62,7 @@ def verify(arguments: Sequence[str]) -> bool:
         else "Tolerance: none, since machine, versions and precision are the reference's."
     )
     with _empty_store(dataset):
-        runs = trained_runs(
-            dataset, tuple(results["variants"]), **{k: v for k, v in parameters.of_runs().items() if k != "study"}
-        )
+        runs = report_runs(dataset, parameters.of_runs())["variants"]
     table = compare(
         final_scores({"variants": variant_results(runs, dataset)}), final_scores(results), bitwise=not other
     )

@@ -8,24 +8,23 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 from tqdm import tqdm
 
-from lib._errors import FailedRun, UserError
+from lib._errors import FailedRun
 from lib._files import lock, unlock
-from lib.data.dataset import Dataset, Fold
+from lib.data.dataset import Dataset
 from lib.runs import store
-from lib.runs.plan import EXPERIMENTS, VARIANTS, Experiment, Planned, plan
+from lib.runs.plan import Planned, Request
 from lib.runs.run import Run, stored_run
 from lib.runs.workers import executor
-from lib.training import Precision
 
 SAVE_SECONDS = 30.0  # between two checkpoints of a run on disk
 REPEATS = 2  # of a run whose worker died
@@ -160,73 +159,24 @@ def finished(dataset: Dataset, wanted: Iterable[Planned], workers: int) -> dict[
     return cast(dict[Planned, Run], runs)
 
 
-def trained_runs(
-    dataset: Dataset,
-    variants: Sequence[str],
-    seeds: int,
-    epochs: int,
-    learning_rate: float = 1e-3,
-    precision: Precision = "fp32",
-    workers: int = 1,
-) -> dict[str, list[Run]]:
-    """Returns the runs of some variants of the study, from the store or trained.
-
-    Args:
-        dataset: trained and scored on.
-        variants: keys of VARIANTS.
-        seeds: runs a variant, with the seeds 0 .. seeds - 1.
-        epochs: of the baseline; some variants train a multiple of it.
-        learning_rate: of Adam.
-        precision: of the convolutions in training, "fp32" or "bf16".
-        workers: processes that train at the same time, one thread each.
+def report_runs(dataset: Dataset, request: Request) -> dict[str, dict[str, list[Run]]]:
+    """Returns the runs that a report asks for, from the store or trained.
 
     Returns:
-        For each variant its runs, in the order of their seeds.
+        By experiment (those of EXPERIMENTS that the request includes) and variant, in the order of their seeds.
 
     Raises:
+        UserError: a full study was requested of data that cannot be divided into folds.
         TrainingError: with the configuration and the cause of each run that failed, after all others ended.
     """
-    plans = plan(Experiment({v: VARIANTS[v] for v in variants}), seeds, epochs, learning_rate, precision)
-    longest_first = sorted(chain(*plans.values()), key=lambda planned: -planned.config.epochs)
-    runs = finished(dataset, longest_first, workers)
-    return {variant: [runs[planned] for planned in of_variant] for variant, of_variant in plans.items()}
-
-
-def report_runs(
-    dataset: Dataset,
-    seeds: int,
-    epochs: int,
-    learning_rate: float = 1e-3,
-    precision: Precision = "fp32",
-    workers: int = 1,
-    study: bool = False,
-) -> dict[str, dict[str, list[Run]]]:
-    """Returns the runs of a report by experiment and variant: "variants" alone, or in a full study all EXPERIMENTS.
-
-    Args: those of `trained_runs`.
-
-    Raises:
-        UserError: a full study cannot be divided into folds.
-        TrainingError: as in `trained_runs`.
-    """
-    chosen = EXPERIMENTS if study else {"variants": EXPERIMENTS["variants"]}
-    if study and not Fold("train", 0).count(dataset):
-        raise UserError(
-            f"{dataset.name}: expected training images of two patients or more for the folds of a full study, found "
-            "one; `make report` needs no folds"
-        )
-    possible = {  # with few patients there are fewer folds
-        name: replace(experiment, folds=tuple(fold for fold in experiment.folds if fold.index < fold.count(dataset)))
-        for name, experiment in chosen.items()
-    }
-    plans = {name: plan(of_name, seeds, epochs, learning_rate, precision) for name, of_name in possible.items()}
+    plans = request.plans(dataset)
     wanted = [  # experiment by experiment, so that a study that is cut off has finished its first ones
         planned
-        for of_experiment in plans.values()
-        for planned in sorted(chain(*of_experiment.values()), key=lambda planned: -planned.config.epochs)
+        for variants in plans.values()
+        for planned in sorted(chain(*variants.values()), key=lambda planned: -planned.config.epochs)
     ]
-    runs = finished(dataset, wanted, workers)
+    runs = finished(dataset, wanted, request.workers)
     return {
-        name: {variant: [runs[planned] for planned in of_variant] for variant, of_variant in of_experiment.items()}
-        for name, of_experiment in plans.items()
+        experiment: {variant: [runs[planned] for planned in variant_plans] for variant, variant_plans in plan.items()}
+        for experiment, plan in plans.items()
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lib._errors import UserError
 from lib.data.dataset import Dataset, Fold
 from lib.runs import store
 from lib.training import Precision, TrainingConfig
@@ -103,22 +104,62 @@ def variant_config(
     return replace(baseline, **spec.changes)
 
 
-def plan(
-    experiment: Experiment, seeds: int, epochs: int, learning_rate: float = 1e-3, precision: Precision = "fp32"
-) -> dict[str, list[Planned]]:
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The runs that a report asks for.
+
+    Attributes:
+        seeds: runs of each variant, with the seeds 0 .. seeds - 1.
+        epochs: of the baseline; some variants train a multiple of it.
+        learning_rate: of Adam.
+        precision: of the convolutions in training.
+        workers: processes that train at the same time, one thread each.
+        full: whether all EXPERIMENTS are wanted, and not "variants" alone.
+    """
+
+    seeds: int
+    epochs: int
+    learning_rate: float = 1e-3
+    precision: Precision = "fp32"
+    workers: int = 1
+    full: bool = False
+
+    def plans(self, dataset: Dataset) -> dict[str, dict[str, list[Planned]]]:
+        """Returns the runs on a dataset by experiment and variant.
+
+        Raises:
+            UserError: all EXPERIMENTS are wanted of training images that cannot be divided into folds.
+        """
+        if self.full and not Fold("train", 0).count(dataset):
+            raise UserError(
+                f"{dataset.name}: expected training images of two patients or more for the folds of a full study, "
+                "found one; `make report` needs no folds"
+            )
+        possible = {  # with few patients there are fewer folds
+            name: replace(experiment, folds=tuple(f for f in experiment.folds if f.index < f.count(dataset)))
+            for name, experiment in EXPERIMENTS.items()
+            if self.full or name == "variants"
+        }
+        return {name: plan(experiment, self) for name, experiment in possible.items()}
+
+
+def plan(experiment: Experiment, request: Request) -> dict[str, list[Planned]]:
     """Returns the runs of each variant of an experiment.
 
     No two folds share a seed, so that their training noise is independent, and only the last epoch is scored in them.
     """
-    places = [fold for fold in experiment.folds or (None,) for _ in range(experiment.seeds or seeds)]  # a seed each
+    places = [fold for fold in experiment.folds or (None,) for _ in range(experiment.seeds or request.seeds)]
     configs = {
-        name: [variant_config(variant, seed, epochs, learning_rate, precision) for seed in range(len(places))]
+        name: [
+            variant_config(variant, seed, request.epochs, request.learning_rate, request.precision)
+            for seed in range(len(places))  # a seed for each place
+        ]
         for name, variant in experiment.variants.items()
     }
     return {
         name: [
             Planned(replace(config, snapshot_every=config.epochs) if fold else config, fold)
-            for config, fold in zip(of_variant, places, strict=True)
+            for config, fold in zip(variant_configs, places, strict=True)
         ]
-        for name, of_variant in configs.items()
+        for name, variant_configs in configs.items()
     }

@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_discs
+from trained import trained_runs
 
 from lib.claims.intervals import contrast, image_differences
 from lib.claims.verdicts import CLAIMS, PRIMARY, border_contrast, contrasts, judge, patients_of
 from lib.claims.words import effects_in_folds, effects_table, explain, verdict_table, with_interval
 from lib.data.dataset import Dataset
 from lib.runs import store
-from lib.runs.finish import trained_runs
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Variant
 from lib.runs.scores import Evidence, image_scores
 

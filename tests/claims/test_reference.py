@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from trained import trained_runs
 
 from lib._files import ROOT
 from lib.claims import reference
@@ -15,7 +16,6 @@ from lib.data.reading import load_dataset
 from lib.report.parameters import STUDY_SEEDS
 from lib.report.verify import main
 from lib.runs import finish, store
-from lib.runs.finish import trained_runs
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Planned
 from lib.runs.run import stored_run
 

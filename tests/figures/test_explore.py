@@ -17,12 +17,12 @@ import pytest
 from conftest import write_dataset
 from ipywidgets import HTML, VBox
 from playwright.sync_api import Browser, expect
+from trained import trained_runs
 
 from lib._files import ROOT
 from lib.data.dataset import Dataset
 from lib.figures.widgets import _under_way, explore_image, explore_training
 from lib.report.notebooks import NOTEBOOKS
-from lib.runs.finish import trained_runs
 from lib.training import TrainingConfig
 
 LEARNS = TrainingConfig(epochs=3, learning_rate=0.01)

@@ -18,12 +18,13 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from trained import trained_runs
 
 from lib._errors import UserError
 from lib._files import ROOT, lock, unlock
 from lib.data.dataset import Dataset
 from lib.runs import finish, store, workers
-from lib.runs.finish import TrainingError, finish_runs, trained_runs
+from lib.runs.finish import TrainingError, finish_runs
 from lib.runs.plan import VARIANTS, Planned, Variant, variant_config
 from lib.runs.run import stored_run
 from lib.runs.task import continue_run

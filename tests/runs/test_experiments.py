@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from trained import trained_runs
 
 from lib._errors import UserError
 from lib.data.dataset import Dataset, Fold
 from lib.evaluation import METRICS, evaluate
 from lib.runs import finish, store
-from lib.runs.finish import TrainingError, finished, report_runs, trained_runs
-from lib.runs.plan import EXPERIMENTS, VARIANTS, Experiment, Planned, Variant, plan, variant_config
+from lib.runs.finish import TrainingError, finished, report_runs
+from lib.runs.plan import EXPERIMENTS, VARIANTS, Experiment, Planned, Request, Variant, plan, variant_config
 from lib.runs.run import stored_run
 from lib.runs.scores import evidence, extreme_images, fold_scores, image_scores, mean_scores
 from lib.training import train
@@ -125,7 +126,7 @@ def test_a_run_that_vanished_from_the_store_is_not_left_out_in_silence(discs: Da
 
 
 def test_a_full_study_plans_the_runs_that_the_protocol_asks_for():
-    plans = {name: plan(experiment, seeds=20, epochs=60) for name, experiment in EXPERIMENTS.items()}
+    plans = {name: plan(experiment, Request(seeds=20, epochs=60)) for name, experiment in EXPERIMENTS.items()}
     counts = {name: {v: len(of_v) for v, of_v in of_name.items()} for name, of_name in plans.items()}
     assert counts["variants"] == {"baseline": 20, "noise": 20, "dropout": 20, "l2": 20}
     assert counts["deeper"] == {"deeper": 20}
@@ -140,14 +141,14 @@ def test_a_full_study_plans_the_runs_that_the_protocol_asks_for():
 
 def test_runs_of_folds_share_no_seed_but_those_of_two_variants_do():
     experiment = Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2)
-    planned = plan(experiment, seeds=20, epochs=60)
+    planned = plan(experiment, Request(seeds=20, epochs=60))
     assert [(p.config.seed, p.fold.index) for p in planned["noise"]] == [(i, i // 2) for i in range(10)]
     assert [(p.config.seed, p.fold) for p in planned["l2"]] == [(p.config.seed, p.fold) for p in planned["noise"]]
 
 
 def test_runs_in_folds_are_trained_on_the_other_folds_and_scored_on_their_own(discs: Dataset):
     experiment = Experiment({"baseline": VARIANTS["baseline"]}, (Fold("train", 0), Fold("train", 1)), seeds=1)
-    planned = plan(experiment, seeds=20, epochs=2)
+    planned = plan(experiment, Request(seeds=20, epochs=2))
     runs = {"baseline": list(finished(discs, planned["baseline"], workers=1).values())}
     for run in runs["baseline"]:
         data = run.fold.of_dataset(discs)
@@ -160,7 +161,7 @@ def test_runs_in_folds_are_trained_on_the_other_folds_and_scored_on_their_own(di
 
 def test_evidence_of_a_quick_report_has_scores_after_equal_epochs_where_both_were_scored(discs: Dataset):
     for epochs, common in ((1, None), (5, 5), (7, 5)):
-        found = evidence(report_runs(discs, seeds=1, epochs=epochs), discs)
+        found = evidence(report_runs(discs, Request(seeds=1, epochs=epochs)), discs)
         assert found.at_epoch == common
         assert (found.equal_epochs is None) == (common is None)
         assert found.folds == {}
@@ -170,5 +171,5 @@ def test_evidence_of_a_quick_report_has_scores_after_equal_epochs_where_both_wer
 def test_a_full_study_of_one_patient_is_refused_before_anything_is_trained(discs: Dataset, runs_folder):
     one = replace(discs, train=replace(discs.train, patients=("a",) * len(discs.train)))
     with pytest.raises(UserError, match=r"expected training images of two patients or more .*, found one"):
-        report_runs(one, seeds=1, epochs=1, study=True)
+        report_runs(one, Request(seeds=1, epochs=1, full=True))
     assert not runs_folder.exists() or not any(runs_folder.iterdir())
