@@ -105,33 +105,34 @@ def _small_sample(
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """How a variant differs from another, in units of the score.
-
-    Attributes:
-        effect: mean over seeds, and over images of equal weight. se, df: of its t distribution over seeds and patients.
-        ci_low, ci_high, p_value: 95% interval and two-sided test of 0; wider and greater once adjusted by `holm`.
-        seed_low, seed_high: 95% interval of training noise alone, these images fixed ("reproducible on this test set").
-        n_patients: None where patients are unknown; each image then is a cluster, and the interval too narrow.
-        effective_clusters: as many of one size would give the patients' variance its degrees of freedom.
-        All but the effect are nan where one seed, or one patient in a split, leaves a variance unknown.
-    """
+class Interval:
+    """An effect with its 95% interval and the p value of the two-sided test of 0; nan where they are unknown."""
 
     effect: float
-    se: float
-    df: float
     ci_low: float
     ci_high: float
     p_value: float
-    seed_low: float
-    seed_high: float
-    n_seeds: int
-    n_images: int
-    n_patients: int | None
-    effective_clusters: float
+
+
+@dataclass(frozen=True)
+class Estimate(Interval):
+    """An effect whose error has a t distribution, its interval and test adjusted where `holm` did so.
+
+    Attributes:
+        se: in units of the effect. df: degrees of freedom. Both are nan, as are interval and test, where one run or one
+            patient leaves a variance unknown.
+    """
+
+    se: float
+    df: float
+
+    @classmethod
+    def unadjusted(cls, effect: float, se: float, df: float) -> "Estimate":
+        """Returns the estimate with its own interval and test."""
+        return cls(effect, *_interval(effect, se, df, LEVEL), 2 * _p_above(abs(effect), se, df), se, df)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Returns the bounds of the two-sided interval of a level in (0, 1)."""
+        """Returns the bounds of the two-sided, unadjusted interval of a level in (0, 1)."""
         return _interval(self.effect, self.se, self.df, level)
 
     def p_above(self, bound: float) -> float:
@@ -141,6 +142,30 @@ class Contrast:
     def p_equivalent(self, margin: float = MARGIN) -> float:
         """Returns p of two one-sided tests that the effect lies within the margin (Schuirmann 1987)."""
         return max(_p_above(self.effect + margin, self.se, self.df), _p_above(margin - self.effect, self.se, self.df))
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How a variant differs from another: one effect, and what it is known to be for other seeds and other patients.
+
+    Attributes:
+        over_patients: over seeds and patients at once.
+        over_seeds: over seeds alone, these images fixed ("reproducible on this test set").
+        n_patients: None where patients are unknown; each image then is a cluster, and the interval too narrow.
+        effective_clusters: as many of one size would give the patients' variance its degrees of freedom.
+    """
+
+    over_patients: Estimate
+    over_seeds: Estimate
+    n_seeds: int
+    n_images: int
+    n_patients: int | None
+    effective_clusters: float
+
+    @property
+    def effect(self) -> float:
+        """The mean over seeds, and over images of equal weight."""
+        return self.over_patients.effect
 
 
 def _interval(estimate: float, se: float, df: float, level: float) -> tuple[float, float]:
@@ -184,7 +209,7 @@ def contrast(
     Args:
         differences: as `image_differences` gives them.
         quantity: a split, such as "test", or "gap".
-        patients: whom each (split, image) shows; one name in both splits is one patient. None: not known.
+        patients: of each (split, image); one name in both splits is one patient. None: not known.
 
     Raises:
         ValueError: a split is missing. KeyError: an image without a patient.
@@ -192,17 +217,13 @@ def contrast(
     weights = image_weights(differences.columns, quantity)
     used = weights != 0
     images = differences.columns[used]
-    whom = range(len(images)) if patients is None else [patients[image] for image in images]
-    clusters = np.unique(whom, return_inverse=True)[1]
+    identities = range(len(images)) if patients is None else [patients[image] for image in images]
+    clusters = np.unique(identities, return_inverse=True)[1]
     found = crossed_errors(differences.to_numpy(np.float64)[None][:, :, used], weights[used], clusters)
     effect, se, df, seed_se = (float(value[0]) for value in (found.effect, found.se, found.df, found.seed_se))
     return Contrast(
-        effect,
-        se,
-        df,
-        *_interval(effect, se, df, LEVEL),
-        2 * _p_above(abs(effect), se, df),
-        *_interval(effect, seed_se, len(differences) - 1, LEVEL),
+        Estimate.unadjusted(effect, se, df),
+        Estimate.unadjusted(effect, seed_se, len(differences) - 1),
         n_seeds=len(differences),
         n_images=len(images),
         n_patients=None if patients is None else len(np.unique(clusters)),
@@ -215,7 +236,7 @@ def effect_by_seed(differences: pd.DataFrame, quantity: str) -> list[float]:
     return [float(effect) for effect in differences.to_numpy(np.float64) @ image_weights(differences.columns, quantity)]
 
 
-def fold_contrast(differences: Sequence[float]) -> Contrast:
+def fold_contrast(differences: Sequence[float]) -> Estimate:
     """Returns the mean difference over the folds of a cross-validation, with its corrected t interval.
 
     Folds hold out different patients and train from different seeds, so that their scatter has all sources in it; but
@@ -227,53 +248,38 @@ def fold_contrast(differences: Sequence[float]) -> Contrast:
 
     Reference: Nadeau and Bengio 2003, 10.1023/A:1024068626366.
     """
-    folds, nan = len(differences), float("nan")
-    effect = float(np.mean(differences))
-    se = float(np.std(differences, ddof=1) * np.sqrt(1 / folds + 1 / (folds - 1))) if folds > 1 else nan
-    low, high = _interval(effect, se, folds - 1, LEVEL)
-    p_value = 2 * _p_above(abs(effect), se, folds - 1)
-    return Contrast(effect, se, folds - 1, low, high, p_value, nan, nan, folds, 0, None, folds)
+    folds = len(differences)
+    se = float(np.std(differences, ddof=1) * np.sqrt(1 / folds + 1 / (folds - 1))) if folds > 1 else float("nan")
+    return Estimate.unadjusted(float(np.mean(differences)), se, folds - 1)
 
 
-def holm(family: Mapping[Any, Contrast]) -> dict[Any, Contrast]:
-    """Returns the contrasts of a family with p values and intervals adjusted for their number, in their order.
+def holm(family: Mapping[Any, Estimate]) -> dict[Any, Estimate]:
+    """Returns the estimates of a family with p values and intervals adjusted for their number, in their order.
 
-    Of m contrasts in the order of p, the r-th is tested at 5% / (m - r + 1); after the first that fails, all others at
+    Of m estimates in the order of p, the r-th is tested at 5% / (m - r + 1); after the first that fails, all others at
     its level. The interval of one minus that level excludes 0 exactly if the adjusted p is below 5%. So at most 5% of
     families hold a "supported" or "contradicted" where the effect is 0. The intervals are not simultaneous, since data
-    choose their levels (Bonferroni's would be, and are wider), and "not supported" is false in at most 2.5% for each
-    claim, not for the family. An unknown p counts as 1.
+    choose their levels (Bonferroni's would be, and are wider). An unknown p counts as 1.
 
     Reference: Holm 1979, jstor.org/stable/4615733.
     """
     alpha = 1 - LEVEL
-    p_values = {name: float(np.nan_to_num(of_name.p_value, nan=1.0)) for name, of_name in family.items()}
-    adjusted: dict[Any, Contrast] = {}
+    p_values = {name: float(np.nan_to_num(estimate.p_value, nan=1.0)) for name, estimate in family.items()}
+    adjusted: dict[Any, Estimate] = {}
     p_value, tests = 0.0, len(family)
     for rank, name in enumerate(sorted(family, key=p_values.__getitem__)):
         p_value = max(p_value, min(1.0, (len(family) - rank) * p_values[name]))
         low, high = family[name].interval(1 - alpha / tests)
-        adjusted[name] = replace(family[name], p_value=p_value, ci_low=low, ci_high=high)
+        known = float("nan") if np.isnan(low) else p_value
+        adjusted[name] = replace(family[name], p_value=known, ci_low=low, ci_high=high)
         tests -= p_value < alpha
     return {name: adjusted[name] for name in family}
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """Spearman's rho in [-1, 1], its 95% interval, and p of the two-sided test of 0; nan where undefined."""
-
-    rho: float
-    ci_low: float
-    ci_high: float
-    p_value: float
-    n_images: int
-    n_patients: int | None
-
-
 def spearman(
     x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"], patients: Sequence[str] | None = None
-) -> Correlation:
-    """Returns the rank correlation of two quantities over images.
+) -> Interval:
+    """Returns Spearman's rho of two quantities over images, in [-1, 1].
 
     The interval is a t interval for artanh(rho) on (patients - 1) degrees of freedom with the jackknife's standard
     error: one patient left out at a time, or one image where patients are unknown. The formula for independent images
@@ -293,7 +299,7 @@ def spearman(
         se = float(np.sqrt((1 - 1 / len(kept)) * np.sum((np.arctanh(without) - z) ** 2)))
         low, high = np.tanh(_interval(z, se, len(kept) - 1, LEVEL)).tolist()
         p_value = 2 * _p_above(abs(z), se, len(kept) - 1)
-    return Correlation(rho, low, high, p_value, len(x), None if patients is None else len(kept))
+    return Interval(rho, low, high, p_value)
 
 
 def rank_correlation(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"]) -> float:

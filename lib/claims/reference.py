@@ -1,4 +1,4 @@
-"""The committed results of full studies."""
+"""The committed results of full runs."""
 
 import json
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ from scipy import stats
 
 from lib._files import ROOT
 from lib.data.dataset import Dataset
+from lib.evaluation import METRICS
 
 REFERENCES = ROOT / "reports" / "reference"
 FALLBACK = "warwick"  # whose verdicts are shown beside those on other data: the study's own kind of images
-LEVEL = 0.999  # of a tolerance; of 32 numbers of a report 3 in 100 would then have one outside it by chance
-METRICS = ("dsc", "dice", "iou", "loss")
+TOLERANCE_LEVEL = 0.999  # of a tolerance; of 32 numbers of a report 3 in 100 would then have one outside it by chance
 
 
 def read_references() -> dict[str, dict[str, Any]]:
-    """Returns the committed results of full studies by the names of their datasets."""
+    """Returns the committed results of full runs by the names of their datasets."""
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(REFERENCES.glob("*/results.json"))}
 
 
@@ -48,8 +48,8 @@ def final_scores(results: Mapping[str, Any]) -> pd.DataFrame:
     """Returns the final scores that a results.json holds: indexed by variant, split and metric, a column a seed."""
     return pd.DataFrame(
         {
-            (variant, split, metric): {run["seed"]: run[split][metric] for run in of_variant["runs"]}
-            for variant, of_variant in results["variants"].items()
+            (variant, split, metric): {run["seed"]: run[split][metric] for run in of_name["runs"]}
+            for variant, of_name in results["variants"].items()
             for split in ("train", "test")
             for metric in METRICS
         }
@@ -62,8 +62,8 @@ def compare(ours: pd.DataFrame, reference: pd.DataFrame, bitwise: bool) -> pd.Da
     Args:
         ours, reference: as `final_scores` gives them; the reference has at least two seeds.
         bitwise: whether single runs must be equal to the last bit. Otherwise the mean of ours must be within what other
-            seeds would make of it: the LEVEL quantile of t times s sqrt(1 / n + 1 / N), s being the scatter of the
-            reference's N runs and n the number of ours.
+            seeds would make of it: the TOLERANCE_LEVEL quantile of t times s sqrt(1 / n + 1 / N), s being the scatter
+            of the reference's N runs and n the number of ours.
 
     Returns:
         Indexed as the arguments, with columns ours, reference (means over runs), tolerance, reproduced.
@@ -75,7 +75,7 @@ def compare(ours: pd.DataFrame, reference: pd.DataFrame, bitwise: bool) -> pd.Da
     if bitwise:
         table["tolerance"], table["reproduced"] = 0.0, (ours == theirs).all(axis=1)
     else:
-        quantile = stats.t.ppf((1 + LEVEL) / 2, n_reference - 1)
+        quantile = stats.t.ppf((1 + TOLERANCE_LEVEL) / 2, n_reference - 1)
         table["tolerance"] = quantile * reference.std(axis=1) * np.sqrt(1 / n + 1 / n_reference)
         table["reproduced"] = (table["ours"] - table["reference"]).abs() <= table["tolerance"]
     return table

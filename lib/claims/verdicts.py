@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Bool, UInt8
-from scipy import ndimage
-from skimage.color import rgb2lab
 
+from lib.claims.evidence import SCORES, Evidence
 from lib.claims.intervals import (
     FEWEST_SEEDS,
     LEVEL,
     MARGIN,
     Contrast,
+    Estimate,
+    Interval,
     contrast,
     effect_by_seed,
     fold_contrast,
@@ -24,10 +22,7 @@ from lib.claims.intervals import (
     rank_correlation,
     spearman,
 )
-from lib.data.dataset import Dataset
-from lib.evaluation import constant_scores
-from lib.runs.plan import SEARCHED
-from lib.runs.scores import Evidence
+from lib.runs.plan import SEARCHED, VARIANTS
 
 Verdict = Literal["supported", "not supported", "contradicted", "undecided"]
 
@@ -72,9 +67,6 @@ def noninferiority_verdict(low: float, high: float, n_seeds: int, margin: float 
     return directional_verdict(low + margin, high + margin, n_seeds, margin=0)
 
 
-METRICS = {"dsc": "DSC", "dice": "Dice"}  # the claims were made on the first
-
-
 @dataclass(frozen=True)
 class Claim:
     """What the study says, in our words, and which number would show it.
@@ -94,6 +86,11 @@ class Claim:
     variant: str = ""
     quantity: str = ""
     claimed: int = 1
+
+    @property
+    def primary(self) -> bool:
+        """Whether it is among the comparisons that were planned as primary."""
+        return (self.variant, self.quantity) in PRIMARY
 
 
 CLAIMS = (
@@ -119,261 +116,341 @@ CLAIMS = (
 )  # fmt: skip
 # The intervals of these are adjusted for their number. No claim names the test scores of dropout and L2.
 PRIMARY = (("noise", "test"), ("noise", "gap"), ("dropout", "gap"), ("l2", "gap"), ("dropout", "test"), ("l2", "test"))
-STUDYS_L2 = 5e-5
-Numbers = dict[str, Any]
 
 
-def border_contrast(image: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> float:
-    """Returns how the colours on the two sides of a mask's border differ: the distance of their means in CIELAB.
+@dataclass(frozen=True, kw_only=True)
+class NotRun:
+    """A claim that no run says anything about, and what it takes."""
 
-    Each side is the band of three pixels along the border; nan where the mask has no border.
+    claim: Claim
+    metric: str
+    missing: str
+    verdict: Literal["not run"] = "not run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What the runs say of a claim in one score.
+
+    Attributes:
+        metric: a key of SCORES. measure: what the effect is, in words.
+        estimate: the effect, over other patients.
+        by_run: the effect in each pair of runs, in each run, or in each fold; nan where it is unknown.
+        n_patients: None where patients are unknown.
+        also: other effects that belong to the claim, by what they are.
     """
-    inside = mask & ~ndimage.binary_erosion(mask, iterations=3, border_value=1)
-    outside = ~mask & ndimage.binary_dilation(mask, iterations=3)
-    if not inside.any() or not outside.any():
-        return float("nan")
-    colours = rgb2lab(image)
-    return float(np.linalg.norm(colours[inside].mean(axis=0) - colours[outside].mean(axis=0)))
+
+    claim: Claim
+    metric: str
+    measure: str
+    verdict: Verdict
+    estimate: Interval
+    by_run: tuple[float, ...]
+    n_images: int
+    n_patients: int | None
+    also: Mapping[str, Interval]
 
 
-def patients_of(dataset: Dataset) -> dict[tuple[str, str], str] | None:
-    """Returns whom each (split, image) shows, None where that is not known for all."""
-    patients: dict[tuple[str, str], str] = {}
-    for which, split in dataset.splits.items():
-        if split.patients is None:
-            return None
-        patients |= {(which, name): who for name, who in zip(split.names, split.patients, strict=True)}
-    return patients
+@dataclass(frozen=True, kw_only=True)
+class ContrastJudgement(Judgement):
+    """A claim on the difference between two variants in runs on one split."""
+
+    estimate: Estimate
+    over_seeds: Estimate
+    effective_clusters: float
 
 
-def contrasts(by_image: pd.DataFrame, dataset: Dataset, metric: str) -> dict[tuple[str, str], Contrast]:
+@dataclass(frozen=True, kw_only=True)
+class DepthJudgement(ContrastJudgement):
+    """The claim on the deeper network.
+
+    Attributes:
+        untrained: runs of the deeper network that end no more than MARGIN above the best constant answer.
+        first_gradients: those of `Evidence`.
+    """
+
+    untrained: int
+    first_gradients: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldsJudgement(Judgement):
+    """A claim on the difference between two variants in the folds of a cross-validation."""
+
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrelationJudgement(Judgement):
+    """A claim on the rank correlation of two quantities over images, one of them a mean over runs."""
+
+
+def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Contrast]:
     """Returns every variant minus the baseline on test, train and gap, those of PRIMARY adjusted as one family."""
-    patients = patients_of(dataset)
     found = {}
-    for variant in by_image.index.unique("variant").drop("baseline"):
-        differences = image_differences(by_image, variant, metric)
+    for variant in evidence.by_image.index.unique("variant").drop("baseline"):
+        differences = image_differences(evidence.by_image, variant, metric)
         for quantity in ("test", "train", "gap"):
-            found[variant, quantity] = contrast(differences, quantity, patients)
-    return found | holm({key: found[key] for key in PRIMARY if key in found})
+            found[variant, quantity] = contrast(differences, quantity, evidence.patients)
+    adjusted = holm({key: found[key].over_patients for key in PRIMARY if key in found})
+    return found | {key: replace(found[key], over_patients=estimate) for key, estimate in adjusted.items()}
 
 
-def judge(evidence: Evidence, dataset: Dataset) -> list[Numbers]:
-    """Returns what the runs say of every claim, once for each of METRICS.
-
-    Args:
-        evidence: the scores of the runs at hand.
-        dataset: that they were trained and scored on.
-
-    Returns:
-        Dictionaries as in results.json: id, section, statement, measure, metric, primary, verdict, effect, ci_low,
-        ci_high, p_value, seed_low, seed_high, n_seeds, n_folds, n_images, n_patients, by_run (the effect in each pair
-        of runs or fold) and `also`, other effects that belong to the claim; of C1 also `untrained`, how many runs of
-        the deeper network end no more than the margin above the better trivial answer, and `first_gradients`, those
-        of `Evidence`. Numbers that are not known are None. Where no run has anything to say, the verdict is "not
-        run", and `missing` says what it takes.
-    """
+def judge(evidence: Evidence) -> list[Judgement | NotRun]:
+    """Returns what the runs say of every claim, in the order of CLAIMS, once for each of SCORES."""
     special = {
         "C1": _judge_depth, "C2": _judge_borders, "C4b": _judge_layers, "C4c": _judge_epochs, "C5c": _judge_coefficient
     }  # fmt: skip
-    judged = []
-    for metric in METRICS:
-        found = contrasts(evidence.by_image, dataset, metric)
+    judged: list[Judgement | NotRun] = []
+    for metric in SCORES:
+        found = contrasts(evidence, metric)
         for claim in CLAIMS:
-            told: Numbers = {
-                "id": claim.id, "section": claim.section, "statement": claim.statement, "measure": claim.measure,
-                "metric": metric, "primary": (claim.variant, claim.quantity) in PRIMARY,
-                "verdict": "not run", "missing": None, "also": [],
-            }  # fmt: skip
             if claim.id in special:
-                told |= special[claim.id](evidence, dataset, metric)
+                judged.append(special[claim.id](claim, evidence, metric))
             elif (claim.variant, claim.quantity) in found:
-                told |= _judge_contrast(claim, evidence, dataset, metric, found)
+                judged.append(_judge_contrast(claim, evidence, metric, found))
             else:
-                told["missing"] = f"the variant {claim.variant}"
-            judged.append({name: without_nan(value) for name, value in told.items()})
+                judged.append(NotRun(claim=claim, metric=metric, missing=f"the variant {claim.variant}"))
     return judged
 
 
-def without_nan(value: Any) -> Any:
+def claim_results(judged: Judgement | NotRun) -> dict[str, Any]:
+    """Returns a judgement as in results.json, with None in place of numbers that are not known."""
+    claim = judged.claim
+    results: dict[str, Any] = {
+        "id": claim.id, "section": claim.section, "statement": claim.statement, "measure": claim.measure,
+        "metric": judged.metric, "primary": claim.primary, "verdict": judged.verdict, "missing": None, "also": [],
+    }  # fmt: skip
+    if isinstance(judged, NotRun):
+        return results | {"missing": judged.missing}
+    results |= asdict(judged.estimate) | {
+        "measure": judged.measure, "n_images": judged.n_images, "n_patients": judged.n_patients,
+        "n_seeds": len(judged.by_run), "by_run": list(judged.by_run),
+        "also": [{"measure": measure, **_effect(estimate)} for measure, estimate in judged.also.items()],
+    }  # fmt: skip
+    if isinstance(judged, FoldsJudgement):
+        nothing = {"seed_low": None, "seed_high": None}
+        results |= nothing | {"n_folds": len(judged.by_run), "effective_clusters": len(judged.by_run)}
+    if isinstance(judged, ContrastJudgement):
+        low, high = judged.over_seeds.interval(LEVEL)
+        results |= {"seed_low": low, "seed_high": high, "effective_clusters": judged.effective_clusters}
+    if isinstance(judged, DepthJudgement):
+        results |= {"untrained": judged.untrained, "first_gradients": dict(judged.first_gradients)}
+    return _without_nan(results)
+
+
+def _effect(estimate: Interval) -> dict[str, float]:
+    return {"effect": estimate.effect, "ci_low": estimate.ci_low, "ci_high": estimate.ci_high}
+
+
+def _without_nan(value: Any) -> Any:
     """Returns None in place of nan, also inside lists and dicts: JSON has no nan."""
     if isinstance(value, dict):
-        return {name: without_nan(of_name) for name, of_name in value.items()}
+        return {name: _without_nan(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [without_nan(each) for each in value]
+        return [_without_nan(inner) for inner in value]
     return None if value != value else value
 
 
-_STUDY = {"missing": "`make study`"}
-
-
-def new_ones(dataset: Dataset) -> str:
-    """Returns what folds hold out: new patients, or new images where patients are not known."""
-    return "new images" if patients_of(dataset) is None else "new patients"
-
-
-def numbers_of(of: Contrast, by_run: Sequence[float] = ()) -> Numbers:
-    told = asdict(of) | {"by_run": list(by_run)}
-    return told | ({"p_value": None} if np.isnan(of.ci_low) else {})  # which `holm` counts as 1
-
-
-def _brief(measure: str, of: Contrast) -> Numbers:
-    return {"measure": measure, "effect": of.effect, "ci_low": of.ci_low, "ci_high": of.ci_high}
-
-
-def by_fold_of(scores: pd.DataFrame, variant: str, other: str, metric: str, quantity: str = "test") -> list[float]:
+def differences_by_fold(
+    scores: pd.DataFrame, variant: str, other: str, metric: str, quantity: str = "test"
+) -> list[float]:
     """Returns variant minus other in each fold, on what was held out ("test"), on "train", or the "gap" of the two."""
     by_split = scores[metric].unstack("split")
     values = by_split["train"] - by_split["test"] if quantity == "gap" else by_split[quantity]
     return [float(value) for value in values.loc[variant] - values.loc[other]]
 
 
-def _in_folds(of: Contrast, by_fold: Sequence[float], dataset: Dataset) -> Numbers:
-    patients = dataset.train.patients
-    counts = {"n_folds": len(by_fold), "n_images": len(dataset.train)}
-    return numbers_of(of, by_fold) | counts | {"n_patients": len(set(patients)) if patients else None}
+def _numbers(result: Contrast, by_run: Sequence[float]) -> dict[str, Any]:
+    """Returns what a `ContrastJudgement` takes from its contrast."""
+    return {
+        "estimate": result.over_patients, "over_seeds": result.over_seeds, "by_run": tuple(by_run),
+        "n_images": result.n_images, "n_patients": result.n_patients, "effective_clusters": result.effective_clusters,
+    }  # fmt: skip
 
 
 def _judge_contrast(
-    claim: Claim, evidence: Evidence, dataset: Dataset, metric: str, found: Mapping[tuple[str, str], Contrast]
-) -> Numbers:
-    of = found[claim.variant, claim.quantity]
-    differences = image_differences(evidence.by_image, claim.variant, metric)
-    told = numbers_of(of, effect_by_seed(differences, claim.quantity))
-    bounds = (of.ci_low, of.ci_high, of.n_seeds)
-    verdict = directional_verdict(*bounds, claim.claimed) if claim.claimed else noninferiority_verdict(*bounds)
-    if not claim.claimed:
-        told["p_value"] = of.p_above(-MARGIN)
-    closed = _verdict_on_gap(found[claim.variant, "gap"], evidence.by_image[metric], claim.variant)
+    claim: Claim, evidence: Evidence, metric: str, found: Mapping[tuple[str, str], Contrast]
+) -> ContrastJudgement:
+    measured = found[claim.variant, claim.quantity]
+    test, gap = (found[claim.variant, quantity].over_patients for quantity in ("test", "gap"))
+    estimate, n_seeds = measured.over_patients, measured.n_seeds
+    gap_verdict = _verdict_on_gap(gap, n_seeds, evidence.by_image[metric], claim.variant)
+    also: dict[str, Interval] = {}
     if claim.quantity == "gap":
-        verdict = closed
-    also = []
+        verdict = gap_verdict
+    elif claim.claimed:
+        verdict = directional_verdict(estimate.ci_low, estimate.ci_high, n_seeds, claim.claimed)
+    else:
+        verdict = noninferiority_verdict(estimate.ci_low, estimate.ci_high, n_seeds)
+        estimate = replace(estimate, p_value=estimate.p_above(-MARGIN))
     if claim.id == "C4a" and evidence.equal_epochs is not None:
         equal = image_differences(evidence.equal_epochs, claim.variant, metric)
-        measure = f"after {evidence.at_epoch} epochs each"
-        also.append(_brief(measure, contrast(equal, claim.quantity, patients_of(dataset))))
+        after = f"after {evidence.at_epoch} epochs each"
+        also[after] = contrast(equal, claim.quantity, evidence.patients).over_patients
     if claim.id == "C5b":
-        test, gap = found[claim.variant, "test"], found[claim.variant, "gap"]
-        also += [_brief("test score, adjusted for six", test), _brief("gap, adjusted for six", gap)]
-        if test.ci_low > 0 and of.n_seeds >= FEWEST_SEEDS:
+        also |= {f"{name}, adjusted for {len(PRIMARY)}": x for name, x in (("test score", test), ("gap", gap))}
+        if test.ci_low > 0 and n_seeds >= FEWEST_SEEDS:
             verdict = "contradicted"  # the test did improve
-        elif verdict == "supported" and closed != "supported":
-            verdict = closed  # training was hurt, and the gap did not close by it
+        elif verdict == "supported" and gap_verdict != "supported":
+            verdict = gap_verdict  # training was hurt, and the gap did not close by it
         elif verdict == "supported" and not test.ci_high < MARGIN:
             verdict = "undecided"
     if "new patients" in evidence.folds:
-        by_fold = by_fold_of(evidence.folds["new patients"], claim.variant, "baseline", metric, claim.quantity)
-        also.append(_brief(f"on {new_ones(dataset)}", fold_contrast(by_fold)))
-    return told | {"verdict": verdict, "also": also}
+        folds = evidence.folds["new patients"]
+        by_fold = differences_by_fold(folds, claim.variant, "baseline", metric, claim.quantity)
+        also[f"on {evidence.held_out}"] = fold_contrast(by_fold)
+    by_run = effect_by_seed(image_differences(evidence.by_image, claim.variant, metric), claim.quantity)
+    numbers = _numbers(measured, by_run) | {"estimate": estimate}
+    return ContrastJudgement(claim=claim, metric=metric, measure=claim.measure, verdict=verdict, also=also, **numbers)
 
 
-def _verdict_on_gap(gap: Contrast, scores: pd.Series, variant: str) -> Verdict:
+def _verdict_on_gap(gap: Estimate, n_seeds: int, scores: pd.Series, variant: str) -> Verdict:
     """Returns the word for "the gap becomes smaller", undecided where the gap's mean size went the other way.
 
     That is so on both sides of 0: a gap may fall below 0 and further than it was above, or rise towards it from below.
     """
-    verdict = directional_verdict(gap.ci_low, gap.ci_high, gap.n_seeds, -1)
+    verdict = directional_verdict(gap.ci_low, gap.ci_high, n_seeds, -1)
     means = scores.groupby(["variant", "split"]).mean().unstack("split")
     sizes = (means["train"] - means["test"]).abs()
     other_way = "contradicted" if sizes[variant] < sizes["baseline"] else "supported"
     return "undecided" if verdict == other_way else verdict
 
 
-def _judge_depth(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
-    """Compares both networks also with the better answer that looks at no image, which is what "not trained" means.
+def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgement | NotRun:
+    """Compares both networks also with the best constant answer, since "not trained" means no better than that.
 
     Supported only if the deeper network is not above that answer by the margin and the shallower one is; contradicted
     also if the deeper one is above it by the margin, since then it could be trained.
     """
     if "deeper" not in evidence.by_image.index.unique("variant"):
-        return _STUDY
+        return _full_run(claim, metric)
     scores = evidence.by_image.loc[["baseline", "deeper"], [metric]].xs("train", level="split", drop_level=False)
-    answers = {name: scores[metric] for name, scores in constant_scores(torch.from_numpy(dataset.train.masks)).items()}
-    single = max(answers.values(), key=lambda by_image: by_image.mean().item()).tolist()
-    trivial = scores.loc[["deeper"]].rename(index={"deeper": "trivial"}, level="variant")
-    trivial[metric] = trivial.index.get_level_values("image").map(dict(zip(dataset.train.names, single, strict=True)))
-    scores = pd.concat([scores, trivial])
+    constant = scores.loc[["deeper"]].rename(index={"deeper": "constant"}, level="variant")
+    constant[metric] = constant.index.get_level_values("image").map(evidence.constant_answer[metric])
+    scores = pd.concat([scores, constant])
 
-    def compare(variant: str, baseline: str) -> tuple[Contrast, list[float]]:
-        differences = image_differences(scores, variant, metric, baseline)
-        return contrast(differences, "train", patients_of(dataset)), effect_by_seed(differences, "train")
+    def compare(variant: str, other: str) -> tuple[Contrast, list[float]]:
+        differences = image_differences(scores, variant, metric, other)
+        return contrast(differences, "train", evidence.patients), effect_by_seed(differences, "train")
 
-    of, by_run = compare("baseline", "deeper")
-    shallower, _ = compare("baseline", "trivial")
-    deeper, deeper_by_run = compare("deeper", "trivial")
-    verdict = directional_verdict(of.ci_low, of.ci_high, of.n_seeds)
-    if verdict == "supported" and not (deeper.ci_high < MARGIN < shallower.ci_low):
+    measured, by_run = compare("baseline", "deeper")
+    deeper, deeper_by_run = compare("deeper", "constant")
+    estimate, shallower_above = measured.over_patients, compare("baseline", "constant")[0].over_patients
+    deeper_above = deeper.over_patients
+    verdict = directional_verdict(estimate.ci_low, estimate.ci_high, measured.n_seeds)
+    if verdict == "supported" and not (deeper_above.ci_high < MARGIN < shallower_above.ci_low):
         verdict = "undecided"
-    if of.n_seeds >= FEWEST_SEEDS and deeper.ci_low > MARGIN:
+    if measured.n_seeds >= FEWEST_SEEDS and deeper_above.ci_low > MARGIN:
         verdict = "contradicted"
-    also = [
-        _brief("shallower network minus the better trivial answer", shallower),
-        _brief("reconstructed deeper network minus the better trivial answer", deeper),
-    ]
-    untrained = sum(effect <= MARGIN for effect in deeper_by_run)
-    extra = {"untrained": untrained, "first_gradients": dict(evidence.first_gradients)}
-    return numbers_of(of, by_run) | {"verdict": verdict, "also": also} | extra
+    return DepthJudgement(
+        claim=claim,
+        metric=metric,
+        measure=claim.measure,
+        verdict=verdict,
+        also={
+            "shallower network minus the better trivial answer": shallower_above,
+            "reconstructed deeper network minus the better trivial answer": deeper_above,
+        },
+        untrained=sum(effect <= MARGIN for effect in deeper_by_run),
+        first_gradients=evidence.first_gradients,
+        **_numbers(measured, by_run),
+    )
 
 
-def _judge_borders(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
-    if dataset.stain != "rgb":
-        return {"missing": "the colours, STAIN=rgb"}
-    split = dataset.test
-    contrast_of = np.array([border_contrast(*split.pair(name)) for name in split.names])
-    by_run = evidence.by_image[metric].loc["baseline"].xs("test", level="split").unstack("seed").loc[list(split.names)]
-    known = ~np.isnan(contrast_of)
-    patients = None if split.patients is None else list(np.array(split.patients)[known])
-    found = spearman(contrast_of[known], by_run.mean(axis=1).to_numpy()[known], patients)
-    single = [rank_correlation(contrast_of[known], scores.to_numpy()[known]) for _, scores in by_run.items()]
-    seeds = by_run.shape[1]
-    verdict = directional_verdict(found.ci_low, found.ci_high, seeds, margin=0)
-    told = asdict(found)
-    return {"effect": told.pop("rho"), **told, "n_seeds": seeds, "by_run": single, "verdict": verdict}
+def _full_run(claim: Claim, metric: str) -> NotRun:
+    return NotRun(claim=claim, metric=metric, missing="`make study`")
 
 
-def _judge_layers(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> CorrelationJudgement | NotRun:
+    if evidence.border_contrast is None:
+        return NotRun(claim=claim, metric=metric, missing="the colours, STAIN=rgb")
+    borders = evidence.border_contrast.dropna()
+    by_run = evidence.by_image[metric].loc["baseline"].xs("test", level="split").unstack("seed").loc[borders.index]
+    patients = None if evidence.patients is None else [evidence.patients["test", name] for name in borders.index]
+    found = spearman(borders.to_numpy(), by_run.mean(axis=1).to_numpy(), patients)
+    return CorrelationJudgement(
+        claim=claim,
+        metric=metric,
+        measure=claim.measure,
+        verdict=directional_verdict(found.ci_low, found.ci_high, by_run.shape[1], margin=0),
+        estimate=found,
+        by_run=tuple(rank_correlation(borders.to_numpy(), scores.to_numpy()) for _, scores in by_run.items()),
+        n_images=len(borders),
+        n_patients=None if patients is None else len(set(patients)),
+        also={},
+    )
+
+
+def _in_folds(evidence: Evidence, by_fold: Sequence[float]) -> dict[str, Any]:
+    """Returns what a `FoldsJudgement` takes from its folds of the training images."""
+    images = evidence.constant_answer.index
+    patients = evidence.patients and {evidence.patients["train", name] for name in images}
+    return {"by_run": tuple(by_fold), "n_images": len(images), "n_patients": patients and len(patients)}
+
+
+def _judge_layers(claim: Claim, evidence: Evidence, metric: str) -> FoldsJudgement | NotRun:
     if "dropout layers" not in evidence.folds:
-        return _STUDY
-    by_fold = by_fold_of(evidence.folds["dropout layers"], "one", "two", metric)
-    of = fold_contrast(by_fold)
-    return _in_folds(of, by_fold, dataset) | {"verdict": directional_verdict(of.ci_low, of.ci_high, None)}
+        return _full_run(claim, metric)
+    by_fold = differences_by_fold(evidence.folds["dropout layers"], "one", "two", metric)
+    estimate = fold_contrast(by_fold)
+    verdict = directional_verdict(estimate.ci_low, estimate.ci_high, None)
+    return FoldsJudgement(
+        claim=claim,
+        metric=metric,
+        measure=claim.measure,
+        verdict=verdict,
+        estimate=estimate,
+        also={},
+        **_in_folds(evidence, by_fold),
+    )
 
 
-def _judge_epochs(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+def _judge_epochs(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
     if evidence.equal_epochs is None:
-        return {"missing": "more epochs, so that both are scored after the same number"}
+        return NotRun(claim=claim, metric=metric, missing="more epochs, so that both are scored after the same number")
     differences = image_differences(evidence.equal_epochs, "dropout", metric)
-    of = contrast(differences, "train", patients_of(dataset))
-    verdict = directional_verdict(of.ci_low, of.ci_high, of.n_seeds, -1)
-    told = numbers_of(of, effect_by_seed(differences, "train"))
-    return told | {
-        "measure": f"training score after {evidence.at_epoch} epochs, dropout minus baseline",
-        "verdict": verdict,
-    }
+    measured = contrast(differences, "train", evidence.patients)
+    estimate = measured.over_patients
+    return ContrastJudgement(
+        claim=claim,
+        metric=metric,
+        measure=f"training score after {evidence.at_epoch} epochs, dropout minus baseline",
+        verdict=directional_verdict(estimate.ci_low, estimate.ci_high, measured.n_seeds, -1),
+        also={},
+        **_numbers(measured, effect_by_seed(differences, "train")),
+    )
 
 
-def _judge_coefficient(evidence: Evidence, dataset: Dataset, metric: str) -> Numbers:
+def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> FoldsJudgement | NotRun:
     """Supported if 5e-5 is above every other, contradicted if it is below one: intervals widened for their number.
 
     Not supported if it differs from the best other by less than the margin. That best other is chosen by its result,
     so the effect looks worse for 5e-5 than it is.
     """
     if "l2" not in evidence.folds:
-        return _STUDY
-    scores = evidence.folds["l2"]
-    studys = SEARCHED["l2"][STUDYS_L2].label
-    others = [of_value.label for of_value in SEARCHED["l2"].values() if of_value.label != studys]
-    by_fold = {other: by_fold_of(scores, studys, other, metric) for other in others}
+        return _full_run(claim, metric)
+    chosen = SEARCHED["l2"][VARIANTS["l2"].changes["l2"]].label
+    others = [variant.label for variant in SEARCHED["l2"].values() if variant.label != chosen]
+    by_fold = {other: differences_by_fold(evidence.folds["l2"], chosen, other, metric) for other in others}
     widened = {}
     for other in others:
-        of = fold_contrast(by_fold[other])
-        low, high = of.interval(1 - (1 - LEVEL) / len(others))
-        widened[other] = replace(of, ci_low=low, ci_high=high, p_value=min(1.0, of.p_value * len(others)))
+        estimate = fold_contrast(by_fold[other])
+        low, high = estimate.interval(1 - (1 - LEVEL) / len(others))
+        p_value = min(1.0, estimate.p_value * len(others))
+        widened[other] = replace(estimate, ci_low=low, ci_high=high, p_value=p_value)
     best = min(others, key=lambda other: widened[other].effect)
-    of = widened[best]
-    verdict = directional_verdict(of.ci_low, of.ci_high, None)
-    if verdict == "supported" and not all(of_other.ci_low > 0 for of_other in widened.values()):
+    verdict = directional_verdict(widened[best].ci_low, widened[best].ci_high, None)
+    if verdict == "supported" and not all(estimate.ci_low > 0 for estimate in widened.values()):
         verdict = "undecided"
-    if any(of_other.ci_high < 0 for of_other in widened.values()):
+    if any(estimate.ci_high < 0 for estimate in widened.values()):
         verdict = "contradicted"
-    also = [_brief(f"5e-5 minus {other}", widened[other]) for other in others]
-    return _in_folds(of, by_fold[best], dataset) | {"verdict": verdict, "also": also}
+    return FoldsJudgement(
+        claim=claim,
+        metric=metric,
+        measure=claim.measure,
+        verdict=verdict,
+        estimate=widened[best],
+        also={f"5e-5 minus {other}": estimate for other, estimate in widened.items()},
+        **_in_folds(evidence, by_fold[best]),
+    )

@@ -1,15 +1,17 @@
 """Numbers in sentences and tables: data, scores, effects and verdicts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lib.claims.evidence import SCORES, Evidence, patients_of
 from lib.claims.intervals import (
     FEWEST_SEEDS,
+    LEVEL,
     MARGIN,
+    Interval,
     effect_by_seed,
     fold_contrast,
     image_differences,
@@ -17,19 +19,18 @@ from lib.claims.intervals import (
 )
 from lib.claims.verdicts import (
     CLAIMS,
-    METRICS,
     PRIMARY,
-    Numbers,
-    by_fold_of,
+    CorrelationJudgement,
+    DepthJudgement,
+    FoldsJudgement,
+    Judgement,
+    NotRun,
     contrasts,
-    new_ones,
-    numbers_of,
-    patients_of,
-    without_nan,
+    differences_by_fold,
 )
 from lib.data.dataset import Dataset, Split, duplicates, shared_patients
 from lib.evaluation import THRESHOLD
-from lib.runs.scores import Evidence, constant_means
+from lib.runs.scores import constant_means
 from lib.training import TrainingConfig
 
 SPLITS = {"train": "training", "test": "test", "testB": "second test"}
@@ -45,16 +46,19 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def with_interval(numbers: Mapping[str, Any]) -> str:
-    """Returns an effect and, where it is known, its interval: "+0.012 [-0.003, +0.027]"."""
-    if numbers.get("effect") is None:
+def with_interval(estimate: Interval) -> str:
+    """Returns an effect and, where it is known, its interval: "+0.012 [−0.003, +0.027]"; "-" for an unknown effect."""
+    if np.isnan(estimate.effect):
         return "-"
-    effect = f"{numbers['effect']:+.3f}"
-    return effect if numbers["ci_low"] is None else f"{effect} [{numbers['ci_low']:+.3f}, {numbers['ci_high']:+.3f}]"
+    return f"{number(estimate.effect)} {_bounds(estimate.ci_low, estimate.ci_high)}".rstrip()
+
+
+def _bounds(low: float, high: float) -> str:
+    return "" if np.isnan(low) or np.isnan(high) else f"[{number(low)}, {number(high)}]"
 
 
 def verdict_table(
-    judged: Sequence[Numbers], section: str = "", reference: Mapping[str, Any] | None = None
+    judged: Sequence[Judgement | NotRun], section: str = "", reference: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
     """Returns the verdicts on the claims of a section, or of all, with effects and intervals in both scores.
 
@@ -64,101 +68,100 @@ def verdict_table(
         reference: as `lib.claims.reference.reference_for` returns it; its verdicts make one more column.
     """
     rows: dict[str, dict[str, str]] = {}
-    for claim in judged:
-        if claim["section"].startswith(section):
-            row = rows.setdefault(claim["id"], {"the study says that": claim["statement"]})
-            name = METRICS[claim["metric"]]
-            row |= {name: claim["verdict"], f"effect in {name}": with_interval(claim)}
+    for one in judged:
+        if one.claim.section.startswith(section):
+            row = rows.setdefault(one.claim.id, {"the study says that": one.claim.statement})
+            score = SCORES[one.metric]
+            row[score] = one.verdict
+            row[f"effect in {score}"] = "-" if isinstance(one, NotRun) else with_interval(one.estimate)
     if reference is not None:
         column = f"in {reference['seeds']} runs on {reference['name']}: DSC, Dice"
         for claim_id, row in rows.items():
-            row[column] = ", ".join(reference["verdicts"][claim_id][metric] for metric in METRICS)
+            row[column] = ", ".join(reference["verdicts"][claim_id][metric] for metric in SCORES)
     return pd.DataFrame(rows).T.rename_axis("claim")
 
 
-def explain(claim: Numbers, other: Numbers) -> str:
+def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     """Returns a paragraph on one claim as judged in DSC and in Dice, whose words come from the numbers."""
-    if claim["missing"]:
-        return f"Not run here: it takes {claim['missing']}."
-    if claim["verdict"] == other["verdict"]:
-        told = [f"**{claim['verdict'].capitalize()}** in both scores."]
+    if isinstance(dsc, NotRun) or isinstance(dice, NotRun):
+        return f"Not run here: it takes {next(one.missing for one in (dsc, dice) if isinstance(one, NotRun))}."
+    if dsc.verdict == dice.verdict:
+        sentences = [f"**{dsc.verdict.capitalize()}** in both scores."]
     else:
-        told = [f"**{claim['verdict'].capitalize()}** in DSC, **{other['verdict']}** in Dice: the two scores disagree."]
-    pair = (claim, other)
-    told.append(_in_both(claim["measure"], *pair))
-    if claim["ci_low"] is None:
-        return " ".join([*told, "There is no interval: too few runs or patients, or scores that do not differ."])
-    whom = f"{claim['n_patients']} patients" if claim["n_patients"] else "images taken as independent of each other"
-    if claim.get("n_folds"):
-        told.append(f"The interval is over {claim['n_folds']} folds, which divide {whom}.")
-    elif claim["id"] == "C2":
-        told.append(f"The interval is over {whom}, with the score's mean over {claim['n_seeds']} runs as it is.")
+        sentences = [f"**{dsc.verdict.capitalize()}** in DSC, **{dice.verdict}** in Dice: the two scores disagree."]
+    sentences.append(_in_both(dsc.measure, dsc.estimate, dice.estimate))
+    if np.isnan(dsc.estimate.ci_low):
+        return " ".join([*sentences, "There is no interval: too few runs or patients, or scores that do not differ."])
+    patients = f"{dsc.n_patients} patients" if dsc.n_patients else "images taken as independent of each other"
+    n_runs = len(dsc.by_run)
+    if isinstance(dsc, FoldsJudgement):
+        sentences.append(f"The interval is over {n_runs} folds, which divide {patients}.")
+    elif isinstance(dsc, CorrelationJudgement):
+        sentences.append(f"The interval is over {patients}, with the score's mean over {n_runs} runs as it is.")
     else:
-        told.append(f"The interval is over {claim['n_seeds']} runs and {whom}.")
-    if claim["primary"]:
-        told.append("It is adjusted for six contrasts by Holm's procedure.")
-    if not claim.get("n_folds") and claim["n_seeds"] < FEWEST_SEEDS:
-        told.append(f"Fewer than {FEWEST_SEEDS} runs decide nothing.")
-    if claim["id"] == "C5c":
-        told.append(f"It and those below are widened for {len(claim['also'])} comparisons, after Bonferroni.")
-    if any(c["verdict"] == "supported" and abs(c["effect"]) < MARGIN for c in pair) and claim["id"] != "C3c":
-        told.append(f"An effect below {MARGIN} hardly matters.")
-    for one, two in zip(claim["also"], other["also"], strict=True):
-        told.append(_in_both(one["measure"], one, two))
-    if "untrained" in claim:
-        told.append(
-            f"Of {claim['n_seeds']} runs of the deeper network {claim['untrained']} in DSC and {other['untrained']} in "
-            f"Dice end no more than {MARGIN} above that answer."
+        sentences.append(f"The interval is over {n_runs} runs and {patients}.")
+    if dsc.claim.primary:
+        sentences.append(f"It is adjusted for {len(PRIMARY)} contrasts by Holm's procedure.")
+    if not isinstance(dsc, FoldsJudgement) and n_runs < FEWEST_SEEDS:
+        sentences.append(f"Fewer than {FEWEST_SEEDS} runs decide nothing.")
+    if dsc.claim.id == "C5c":
+        sentences.append(f"It and those below are widened for {len(dsc.also)} comparisons, after Bonferroni.")
+    small = any(one.verdict == "supported" and abs(one.estimate.effect) < MARGIN for one in (dsc, dice))
+    if small and dsc.claim.claimed:
+        sentences.append(f"An effect below {MARGIN} hardly matters.")
+    sentences += [_in_both(measure, dsc.also[measure], dice.also[measure]) for measure in dsc.also]
+    if isinstance(dsc, DepthJudgement) and isinstance(dice, DepthJudgement):
+        sentences.append(
+            f"Of {n_runs} runs of the deeper network {dsc.untrained} in DSC and {dice.untrained} in Dice end no more "
+            f"than {MARGIN} above that answer."
         )
-    if claim.get("first_gradients"):
-        deeper, shallower = (claim["first_gradients"][name] for name in ("deeper", "baseline"))
-        told.append(
-            f"Its first layer's gradient has a norm of {deeper:.2g} in the first epoch, the shallower network's of "
-            f"{shallower:.2g}."
-        )
-    return " ".join(told)
+        if dsc.first_gradients:
+            deeper, shallower = (dsc.first_gradients[name] for name in ("deeper", "baseline"))
+            sentences.append(
+                f"Its first layer's gradient has a norm of {deeper:.2g} in the first epoch, the shallower network's of "
+                f"{shallower:.2g}."
+            )
+    return " ".join(sentences)
 
 
-def _in_both(measure: str, dsc: Numbers, dice: Numbers) -> str:
+def _in_both(measure: str, dsc: Interval, dice: Interval) -> str:
     return f"{measure[0].upper()}{measure[1:]}: {with_interval(dsc)} in DSC and {with_interval(dice)} in Dice."
 
 
-def effects_table(evidence: Evidence, dataset: Dataset, variant: str) -> pd.DataFrame:
+def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
     """Returns how a variant differs from the baseline, with intervals over seeds and patients and over seeds alone.
 
     The former are adjusted where the contrast is one of PRIMARY, and the table says so.
     """
     rows = {}
-    for metric, name in METRICS.items():
-        found = contrasts(evidence.by_image, dataset, metric)
+    for metric, score in SCORES.items():
+        found = contrasts(evidence, metric)
         differences = image_differences(evidence.by_image, variant, metric)
         for quantity in ("test", "train", "gap"):
-            of, above = found[variant, quantity], sum(e > 0 for e in effect_by_seed(differences, quantity))
-            numbers = without_nan(asdict(of))
-            seeds = {"effect": of.effect, "ci_low": numbers["seed_low"], "ci_high": numbers["seed_high"]}
-            rows[f"{name}, {quantity}"] = {
-                "variant minus baseline [95% interval]": with_interval(numbers),
-                "adjusted": "for six" if (variant, quantity) in PRIMARY else "-",
-                "over seeds alone": with_interval(seeds).partition(" ")[2] or "-",
-                "above 0": f"{above} of {of.n_seeds} pairs",
+            measured, by_run = found[variant, quantity], effect_by_seed(differences, quantity)
+            rows[f"{score}, {quantity}"] = {
+                "variant minus baseline [95% interval]": with_interval(measured.over_patients),
+                "adjusted": f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-",
+                "over seeds alone": _bounds(*measured.over_seeds.interval(LEVEL)) or "-",
+                "above 0": f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs",
             }
     return pd.DataFrame(rows).T
 
 
-def effects_in_folds(scores: pd.DataFrame, labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
-    """Returns how variants differ from the baseline on what was held out in the folds, and in the gap, with intervals.
+def effects_in_folds(evidence: Evidence, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Returns how variants differ from the baseline on what the folds held out, and in the gap, with intervals.
 
     Args:
-        scores: as `lib.runs.scores.fold_scores` gives them. labels: of the variants, in their order.
-        dataset: tells whether its patients are known.
+        evidence: of a full run. labels: of the variants, in their order.
     """
+    scores = evidence.folds["new patients"]
     rows = {
         label: {
-            f"{name}, {told} [95% interval]": with_interval(
-                without_nan(numbers_of(fold_contrast(by_fold_of(scores, variant, "baseline", metric, quantity))))
+            f"{score}, {name} [95% interval]": with_interval(
+                fold_contrast(differences_by_fold(scores, variant, "baseline", metric, quantity))
             )
-            for metric, name in METRICS.items()
-            for quantity, told in (("test", new_ones(dataset)), ("gap", "gap"))
+            for metric, score in SCORES.items()
+            for quantity, name in (("test", evidence.held_out), ("gap", "gap"))
         }
         for variant, label in labels.items()
         if variant != "baseline"
@@ -216,7 +219,7 @@ def image_sizes(dataset: Dataset, most: int = 6) -> str:
 def constant_table(split: Split) -> pd.DataFrame:
     """Returns DSC and Dice of the two constant answers on a split, means over images: the floor for every score."""
     answers = {"all gland": "all foreground", "no gland": "no foreground"}
-    return pd.DataFrame(constant_means(split)).T.rename(index=answers, columns=METRICS).map("{:.2f}".format)
+    return pd.DataFrame(constant_means(split)).T.rename(index=answers, columns=SCORES).map("{:.2f}".format)
 
 
 def training_setup(config: TrainingConfig, seeds: int) -> str:
@@ -236,10 +239,10 @@ def baseline_scores(by_image: pd.DataFrame, test: Split, epochs: int) -> str:
         by_image: `lib.runs.scores.image_scores`, the baseline among them. test: the test split. epochs: it was trained.
     """
     mean = by_image.loc["baseline"].groupby("split").mean()
-    means = {metric: (float(mean.loc["train", metric]), float(mean.loc["test", metric])) for metric in METRICS}
+    means = {metric: (float(mean.loc["train", metric]), float(mean.loc["test", metric])) for metric in SCORES}
     floor = constant_means(test).values()
-    above = {metric: means[metric][1] - max(answer[metric] for answer in floor) for metric in METRICS}
-    beside = [f"{abs(x):.3f} {'above' if x >= 0 else 'below'} it in {METRICS[metric]}" for metric, x in above.items()]
+    above = {metric: means[metric][1] - max(answer[metric] for answer in floor) for metric in SCORES}
+    beside = [f"{abs(x):.3f} {'above' if x >= 0 else 'below'} it in {SCORES[metric]}" for metric, x in above.items()]
     (dsc_train, dsc_test), (dice_train, dice_test) = means.values()
     return (
         f"After {_count(epochs, 'epoch')}, DSC is {dsc_train:.3f} on training and {dsc_test:.3f} on test images, a gap "
@@ -254,8 +257,8 @@ def image_range(by_image: pd.DataFrame) -> str:
     Args:
         by_image: `lib.runs.scores.image_scores`, the baseline among them.
     """
-    image = by_image.loc["baseline"].xs("test", level="split").groupby("image", sort=False)[list(METRICS)].mean()
-    (low, high), (low_dice, high_dice) = ((image[metric].min(), image[metric].max()) for metric in METRICS)
+    image = by_image.loc["baseline"].xs("test", level="split").groupby("image", sort=False)[list(SCORES)].mean()
+    (low, high), (low_dice, high_dice) = ((image[metric].min(), image[metric].max()) for metric in SCORES)
     rho = rank_correlation(image["dsc"].to_numpy(), image["dice"].to_numpy())
     agree = "is undefined, since one does not vary" if np.isnan(rho) else f"is {number(rho, '.2f')}"
     best, worst = (
@@ -308,13 +311,13 @@ def patients_in_folds(dataset: Dataset) -> str:
 
 def depth_table(by_image: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     """Returns mean scores of the deeper and the shallower network beside those of the best constant answer."""
-    means = by_image.loc[["deeper", "baseline"]].groupby(["variant", "split"], sort=False)[list(METRICS)].mean()
+    means = by_image.loc[["deeper", "baseline"]].groupby(["variant", "split"], sort=False)[list(SCORES)].mean()
     table = means.rename(index={"baseline": "shallower"}).unstack("split")
     for split, of_split in dataset.splits.items():
-        for metric in METRICS:
+        for metric in SCORES:
             best = max(answer[metric] for answer in constant_means(of_split).values())
             table.loc["best constant answer", (metric, split)] = best
-    table.columns = [f"{METRICS[metric]}, {SPLITS[split]}" for metric, split in table.columns]
+    table.columns = [f"{SCORES[metric]}, {SPLITS[split]}" for metric, split in table.columns]
     return table.map("{:.3f}".format)
 
 
@@ -324,10 +327,10 @@ def claims_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", "section", "the study says that"]).set_index("claim")
 
 
-def explanations(judged: Sequence[Numbers]) -> str:
+def explanations(judged: Sequence[Judgement | NotRun]) -> str:
     """Returns each claim as the study states it and a paragraph on it, in Markdown. Argument as `judge` returns it."""
     pairs = zip(judged[: len(CLAIMS)], judged[len(CLAIMS) :], strict=True)
     return "\n\n".join(
-        f"> **THE STUDY** {claim['id']}, section {claim['section']}: {claim['statement']}.\n\n{explain(claim, other)}"
-        for claim, other in pairs
+        f"> **THE STUDY** {dsc.claim.id}, section {dsc.claim.section}: {dsc.claim.statement}.\n\n{explain(dsc, dice)}"
+        for dsc, dice in pairs
     )

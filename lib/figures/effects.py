@@ -7,102 +7,118 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.claims.intervals import MARGIN
+from lib.claims.intervals import LEVEL, MARGIN
+from lib.claims.verdicts import (
+    PRIMARY,
+    ContrastJudgement,
+    CorrelationJudgement,
+    FoldsJudgement,
+    Judgement,
+    NotRun,
+    claim_results,
+)
 from lib.figures.style import BACKDROP, COLOURS, METRIC_NAMES, STYLE, ReportFigure, count_of_runs
 
 
-def _effects_by_run(claim: Mapping[str, Any]) -> Float64[np.ndarray, " run"]:
-    """Returns the effect in each run; nan where it is unknown, such as the rank correlation of an empty prediction."""
-    return np.array(claim["by_run"], dtype=np.float64)
+def draw_interval(ax: Axes, bounds: tuple[float, float], y: float, **line: Any) -> None:
+    """Adds an interval as a horizontal line, or nothing where a bound is unknown (nan)."""
+    if np.isfinite(bounds).all():
+        ax.plot(bounds, (y, y), **line)
 
 
-def draw_interval(ax: Axes, low: float | None, high: float | None, y: float, **line: Any) -> None:
-    """Adds an interval as a horizontal line, or nothing where a bound is unknown."""
-    if low is not None and high is not None:
-        ax.plot((low, high), (y, y), **line)
-
-
-def draw_runs(ax: Axes, effects: Float64[np.ndarray, " run"], y: float) -> None:
+def draw_runs(ax: Axes, effects: Sequence[float], y: float) -> None:
     """Adds the effect in each run as a tick; unknown ones (nan) are left out."""
     ax.plot(effects, np.full(len(effects), y), "|", color=BACKDROP, markersize=4)
 
 
 @mpl.rc_context(STYLE)
-def figure_effects(number: int | None, claims: Sequence[Mapping[str, Any]], dataset: str) -> ReportFigure:
+def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dataset: str) -> ReportFigure:
     """Composes every measured effect with its interval, and the interval of training noise alone behind it.
 
     Args:
         number: of the figure; None for the small one that opens the page, under a table that tells what the claims are.
-        claims: as `lib.claims.verdicts.judge` gives them; what was not run, or by one run alone, is left out.
+        judged: as `lib.claims.verdicts.judge` gives it; what was not run, or by one run alone, is left out.
             Correlations have an axis of their own.
         dataset: its name, for the caption.
     """
-    known = [claim for claim in claims if claim.get("effect") is not None]
-    differences = [claim for claim in known if claim.get("seed_low") is not None or claim.get("se") is not None]
-    correlations = [claim for claim in known if "se" not in claim]
-    shown = sorted([*differences, *correlations], key=claims.index)
-    ids = list(dict.fromkeys(claim["id"] for claim in shown))
-    counts = [claim["n_seeds"] for claim in shown if not claim.get("n_folds")]
-    runs = count_of_runs(counts[0]) if counts else "no runs"
-    far = any((abs(_effects_by_run(claim)) > 0.1).any() for claim in differences)
-    folds = {claim["n_folds"] for claim in shown if claim.get("n_folds")}
-    in_folds = f", or over {max(folds)} folds for validation scores" if folds else ""
-    caption = (
-        f"Effects on {dataset} over {runs} of each network{in_folds}. Dots are means, ticks below them the single "
-        "runs or folds; strong lines are 95% intervals over seeds and patients, adjusted for six contrasts, or for "
-        "C5c's four, where a claim is among them; pale lines are 95% intervals over seeds alone, with these images "
-        f"fixed. Grey: effects smaller than {MARGIN}.{' Beyond 0.05 the axes are logarithmic.' if far else ''}"
-    )
-    if correlations:
-        caption += (
-            " On the right, rank correlations with DSC (filled) and Dice (hollow), their intervals over patients."
-        )
+    known = [one for one in judged if isinstance(one, Judgement) and np.isfinite(one.estimate.effect)]
+    drawn = [one for one in known if isinstance(one, CorrelationJudgement) or len(one.by_run) > 1]
+    correlations = [one for one in drawn if isinstance(one, CorrelationJudgement)]
+    differences = [one for one in drawn if not isinstance(one, CorrelationJudgement)]
+    ids = list(dict.fromkeys(one.claim.id for one in drawn))
+    in_folds = [one for one in differences if isinstance(one, FoldsJudgement)]
+    counts = [len(one.by_run) for one in drawn if not isinstance(one, FoldsJudgement)]
+    far = any(abs(effect) > 0.1 for one in differences for effect in one.by_run)
+    caption = _caption(counts, in_folds, bool(correlations), far, dataset)
     alt = "Effects with intervals. " + "; ".join(
-        f"{c['id']} in {METRIC_NAMES[c['metric']]} {c['effect']:+.3f}, {c['verdict']}" for c in shown
+        f"{one.claim.id} in {METRIC_NAMES[one.metric]} {one.estimate.effect:+.3f}, {one.verdict}" for one in drawn
     )
-    if not shown:
+    if not drawn:
         alt = "Two empty plots, of DSC and Dice: so few runs give no effect an interval"
     columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
-    data = pd.DataFrame(shown, columns=pd.Index(columns))
-    data["runs"] = [" ".join(f"{effect:.6g}" for effect in _effects_by_run(claim)) for claim in shown]
+    data = pd.DataFrame([claim_results(one) for one in drawn], columns=pd.Index(columns))
+    data["runs"] = [" ".join(f"{effect:.6g}" for effect in one.by_run) for one in drawn]
     figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + (0.42 if number else 0.2) * len(ids)))
     panels = figure.subplots(1, 3 if correlations else 2, sharey=True, width_ratios=(3, 3, 2)[: 2 + bool(correlations)])
+    colour = COLOURS["train"]
     for ax, metric in zip(panels[:2], METRIC_NAMES, strict=True):
         ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
         ax.axvline(0, color="black", linewidth=0.8)
-        for claim in (c for c in differences if c["metric"] == metric):
-            row, colour = ids.index(claim["id"]), COLOURS["train"]
-            draw_interval(ax, claim.get("seed_low"), claim.get("seed_high"), row, color=colour, linewidth=7, alpha=0.25)
-            draw_runs(ax, _effects_by_run(claim), row + 0.28)
-            draw_interval(ax, claim["ci_low"], claim["ci_high"], row, color=colour, linewidth=1.8)
-            ax.plot(claim["effect"], row, "o", color=colour, markersize=6)
+        for one in (difference for difference in differences if difference.metric == metric):
+            row = ids.index(one.claim.id)
+            if isinstance(one, ContrastJudgement):
+                draw_interval(ax, one.over_seeds.interval(LEVEL), row, color=colour, linewidth=7, alpha=0.25)
+            draw_runs(ax, one.by_run, row + 0.28)
+            draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), row, color=colour, linewidth=1.8)
+            ax.plot(one.estimate.effect, row, "o", color=colour, markersize=6)
         if far:
             ax.set_xscale("symlog", linthresh=0.05, linscale=1)
             ax.set_xticks([-0.2, -0.05, 0, 0.05, 0.2], ["-0.2", "-0.05", "0", "0.05", "0.2"], fontsize=7)
         ax.set(xlabel=f"difference in {METRIC_NAMES[metric]}")
         ax.grid(axis="y", visible=False)
-    for claim in correlations:
-        ax, colour, is_first = panels[-1], COLOURS["train"], claim["metric"] == "dsc"
-        y = ids.index(claim["id"]) + (-0.22 if is_first else 0.22)
-        draw_runs(ax, _effects_by_run(claim), y + 0.18)
-        draw_interval(ax, claim["ci_low"], claim["ci_high"], y, color=colour, linewidth=1.8)
-        ax.plot(claim["effect"], y, "o", color=colour, markersize=5, markerfacecolor=colour if is_first else "white")
+    for one in correlations:
+        ax, is_first = panels[-1], one.metric == "dsc"
+        y = ids.index(one.claim.id) + (-0.22 if is_first else 0.22)
+        draw_runs(ax, one.by_run, y + 0.18)
+        draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), y, color=colour, linewidth=1.8)
+        face = colour if is_first else "white"
+        ax.plot(one.estimate.effect, y, "o", color=colour, markersize=5, markerfacecolor=face)
     if correlations:
         panels[-1].axvline(0, color="black", linewidth=0.8)
         panels[-1].set(xlabel="rank correlation", xlim=(-1, 1))
         panels[-1].grid(axis="y", visible=False)
-    labels = {claim["id"]: fill(f"{claim['id']}: {claim['measure']}", 36) if number else claim["id"] for claim in shown}
-    panels[0].set_yticks(range(len(ids)), [labels[name] for name in ids])
+    labels = {one.claim.id: f"{one.claim.id}: {one.measure}" if number else one.claim.id for one in drawn}
+    panels[0].set_yticks(range(len(ids)), [fill(labels[name], 36) for name in ids])
     if number:  # lines of a label start at one place, whatever font a browser has
         panels[0].tick_params(axis="y", pad=158)
         for text in panels[0].get_yticklabels():
             text.set(horizontalalignment="left")
     panels[0].invert_yaxis()
     return figure
+
+
+def _caption(
+    counts: Sequence[int], in_folds: Sequence[FoldsJudgement], correlations: bool, far: bool, dataset: str
+) -> str:
+    """Returns the caption of `figure_effects`, which names only what is drawn."""
+    runs = count_of_runs(counts[0]) if counts else "no runs"
+    over_folds = f", or over {max(len(one.by_run) for one in in_folds)} folds for validation scores" if in_folds else ""
+    widened = [len(one.also) for one in in_folds if one.also]
+    compared = f", or for C5c's {max(widened)} comparisons," if widened else ""
+    caption = (
+        f"Effects on {dataset} over {runs} of each network{over_folds}. Dots: means. Ticks below: single runs or "
+        f"folds. Dark lines: 95% intervals over seeds and patients, adjusted for {len(PRIMARY)} contrasts{compared} "
+        "where a claim is among them. Pale lines: 95% intervals over seeds alone, with these images fixed. Grey band: "
+        f"effects smaller than {MARGIN}."
+    )
+    if far:
+        caption += " Beyond 0.05 the axes are logarithmic."
+    if correlations:
+        caption += " Right: rank correlations with DSC (filled) and Dice (hollow), with intervals over patients."
+    return caption
 
 
 def draw_scores(

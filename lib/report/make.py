@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from lib import _files
 from lib._errors import FailedRun, UserError
 from lib._files import lock, publish, recover, temporary_folder, unlock
+from lib.claims.evidence import Evidence, evidence
 from lib.claims.intervals import FEWEST_SEEDS
+from lib.claims.verdicts import Judgement, NotRun, judge
 from lib.data.dataset import Dataset
 from lib.report.parameters import Parameters, parse_parameters, report_name
 from lib.report.provenance import can_train_in, provenance
@@ -29,7 +30,7 @@ from lib.report.results import collect_results
 from lib.runs.finish import report_runs
 from lib.runs.plan import VARIANTS
 from lib.runs.run import Run
-from lib.runs.scores import evidence, mean_scores
+from lib.runs.scores import mean_scores
 from lib.runs.workers import environment
 
 
@@ -95,16 +96,17 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
             shutil.rmtree(failed, ignore_errors=True)
             new.rename(failed)
             raise
-        scores = evidence(runs, dataset)
+        measured = evidence(runs, dataset)
+        judged = judge(measured)
         given = [a.replace(parameters.dataset, notebooks.public_path(parameters.dataset)) for a in arguments]
         words = ["make", "study" if parameters.study else "report", *(a for a in given if not a.startswith("STUDY="))]
         results = {
             "schema_version": 1,
             "provenance": provenance(parameters, dataset, started, shlex.join(words))
             | {"seconds_by_section": seconds_by_section},
-            **collect_results(runs, scores, dataset, parameters),
+            **collect_results(runs, measured, judged, dataset, parameters),
         }
-        _write_page(new, executed, results, runs["variants"], scores.by_image, dataset)
+        _write_page(new, executed, results, runs["variants"], measured, judged, dataset)
         publish(new, target)
     shutil.rmtree(failed, ignore_errors=True)
     return target
@@ -115,7 +117,8 @@ def _write_page(
     executed: Sequence[Any],
     results: Mapping[str, Any],
     runs: Mapping[str, Sequence[Run]],
-    by_image: pd.DataFrame,
+    measured: Evidence,
+    judged: Sequence[Judgement | NotRun],
     dataset: Dataset,
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
@@ -124,11 +127,11 @@ def _write_page(
     from lib.report.page import PageExporter
 
     labels = {variant: VARIANTS[variant].label for variant in runs}
-    first = runs["baseline"][0]
+    first, by_image = runs["baseline"][0], measured.by_image
     summary = (
         figure_summary(mean_scores(by_image.loc[list(runs)]), labels, dataset.name)
         if len(runs["baseline"]) < FEWEST_SEEDS
-        else figure_effects(None, results["claims"], dataset.name)
+        else figure_effects(None, judged, dataset.name)
     )
     shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
     gallery = pictures(first, dataset.test, shown)

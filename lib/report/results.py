@@ -3,55 +3,40 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lib.claims.evidence import Evidence
 from lib.claims.reference import reference_for
-from lib.claims.verdicts import judge
+from lib.claims.verdicts import Judgement, NotRun, claim_results
 from lib.data.dataset import SYNTHETIC, Dataset, duplicates, shared_patients
 from lib.report.parameters import Parameters
 from lib.runs.plan import EXPERIMENTS, VARIANTS
 from lib.runs.run import Run
-from lib.runs.scores import Evidence, constant_means, extreme_images, image_scores, mean_scores
+from lib.runs.scores import constant_means, extreme_images, final_means
 
 
-def variant_results(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Any]:
-    """Returns the runs of some variants as results.json tells them."""
-    scores = mean_scores(image_scores(runs, dataset))
+def _run_results(run: Run) -> dict[str, Any]:
+    return {"seed": run.config.seed, "seconds": sum(run.seconds), **final_means(run)}
+
+
+def variant_results(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """Returns the runs of the variants as in results.json: configuration, learning curves and final scores."""
     return {
         variant: {
             "label": VARIANTS[variant].label,
             "config": {key: value for key, value in vars(of_variant[0].config).items() if key != "seed"},
-            "runs": [
-                {
-                    "seed": run.config.seed,
-                    "seconds": sum(run.history.seconds),
-                    "history": vars(run.history),
-                    **{split: scores.loc[(variant, run.config.seed, split)].to_dict() for split in dataset.splits},
-                }
-                for run in of_variant
-            ],
+            "runs": [_run_results(run) | {"history": vars(run.history)} for run in of_variant],
         }
         for variant, of_variant in runs.items()
     }
 
 
 def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
-    """Returns the side experiments as results.json tells them: final scores and seconds of training."""
+    """Returns the side experiments as in results.json: final scores and seconds of training."""
     return {
         experiment: {
             variant: {
                 "label": EXPERIMENTS[experiment].variants[variant].label,
                 "epochs": of_variant[0].config.epochs,
-                "runs": [
-                    {
-                        "seed": run.config.seed,
-                        "fold": run.fold.index if run.fold else None,
-                        "seconds": sum(run.seconds),
-                        **{
-                            split: {metric: values.mean().item() for metric, values in of_split.items()}
-                            for split, of_split in run.scores[run.config.epochs].items()
-                        },
-                    }
-                    for run in of_variant
-                ],
+                "runs": [_run_results(run) | {"fold": run.fold.index if run.fold else None} for run in of_variant],
             }
             for variant, of_variant in of_experiment.items()
         }
@@ -61,7 +46,11 @@ def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, A
 
 
 def collect_results(
-    runs: Mapping[str, Mapping[str, Sequence[Run]]], scores: Evidence, dataset: Dataset, parameters: Parameters
+    runs: Mapping[str, Mapping[str, Sequence[Run]]],
+    measured: Evidence,
+    judged: Sequence[Judgement | NotRun],
+    dataset: Dataset,
+    parameters: Parameters,
 ) -> dict[str, Any]:
     """Returns the content of results.json, but for its provenance: all that the report says, for machines."""
     shared = shared_patients(dataset)
@@ -81,12 +70,12 @@ def collect_results(
             "duplicates": [[" ".join(image) for image in same] for same in duplicates(dataset)],
             "trivial": constant_means(dataset.test),
         },
-        "variants": variant_results(runs["variants"], dataset),
+        "variants": variant_results(runs["variants"]),
         "images": {
             which: {"name": image.name, "dsc": image["dsc"], "dice": image["dice"]}
-            for which, image in extreme_images(scores.by_image).items()
+            for which, image in extreme_images(measured.by_image).items()
         },
-        "claims": judge(scores, dataset),
+        "claims": [claim_results(one) for one in judged],
         "reference": None if parameters.study else reference_for(dataset),
         "side": side_results(runs),
     }

@@ -63,9 +63,7 @@ def verify(arguments: Sequence[str]) -> bool:
     )
     with _empty_store(dataset):
         runs = report_runs(dataset, parameters.of_runs())["variants"]
-    table = compare(
-        final_scores({"variants": variant_results(runs, dataset)}), final_scores(results), bitwise=not other
-    )
+    table = compare(final_scores({"variants": variant_results(runs)}), final_scores(results), bitwise=not other)
     shown = table.assign(reproduced=np.where(table["reproduced"], "reproduced", "NOT REPRODUCED"))
     print(shown.to_string(float_format="{:.4f}".format))
     print(f"{table['reproduced'].sum()} of {len(table)} numbers reproduced.")

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -7,13 +8,14 @@ import pytest
 from conftest import draw_discs
 from trained import trained_runs
 
-from lib.claims.intervals import contrast, image_differences
-from lib.claims.verdicts import CLAIMS, PRIMARY, border_contrast, contrasts, judge, patients_of
+from lib.claims.evidence import Evidence, border_contrast, of_images
+from lib.claims.intervals import Interval, contrast, image_differences
+from lib.claims.verdicts import CLAIMS, PRIMARY, FoldsJudgement, Judgement, NotRun, claim_results, contrasts, judge
 from lib.claims.words import effects_in_folds, effects_table, explain, verdict_table, with_interval
 from lib.data.dataset import Dataset
 from lib.runs import store
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Variant
-from lib.runs.scores import Evidence, image_scores
+from lib.runs.scores import image_scores
 
 SHIFTS = {"baseline": 0.0, "noise": 0.05, "dropout": 0.0, "l2": -0.05}  # of every score, in train and test alike
 
@@ -39,14 +41,20 @@ def scores(dataset: Dataset, seeds: int, shifts: dict[str, float] = SHIFTS, seed
 def dataset() -> Dataset:
     """Thirty images of twelve patients, half of whom are in both splits."""
     train, test = draw_discs(18, seed=1), draw_discs(12, seed=2)
-    whom = tuple(f"p{i % 9}" for i in range(18)), tuple(f"p{i % 6 + 6}" for i in range(12))
-    train, test = (type(s)(s.names, s.images, s.masks, w) for s, w in zip((train, test), whom, strict=True))
+    patients = tuple(f"p{i % 9}" for i in range(18)), tuple(f"p{i % 6 + 6}" for i in range(12))
+    train, test = (replace(split, patients=ids) for split, ids in zip((train, test), patients, strict=True))
     return Dataset("discs", train, test)
 
 
-def quick(by_image: pd.DataFrame) -> Evidence:
+def quick(by_image: pd.DataFrame, dataset: Dataset) -> Evidence:
     """The evidence of a quick report in which nothing was scored after equal epochs."""
-    return Evidence(by_image, None, None, {})
+    return Evidence(by_image, None, None, {}, **of_images(dataset))
+
+
+def one(evidence: Evidence, claim: str, metric: str = "dsc") -> Judgement | NotRun:
+    """The judgement of one claim in one score."""
+    (found,) = (j for j in judge(evidence) if (j.claim.id, j.metric) == (claim, metric))
+    return found
 
 
 def in_folds(experiment: str, **effects: float) -> pd.DataFrame:
@@ -69,12 +77,13 @@ def full(dataset: Dataset, deeper: float = -0.3, one: float = 0.02, equal: float
         "l2": in_folds("l2", **l2),
         "new patients": in_folds("new patients", noise=0.03),
     }
-    return Evidence(by_image, 60, scores(dataset, seeds=8, shifts=SHIFTS | {"dropout": equal}), folds)
+    equal_epochs = scores(dataset, seeds=8, shifts=SHIFTS | {"dropout": equal})
+    return Evidence(by_image, 60, equal_epochs, folds, **of_images(dataset))
 
 
 def verdicts(found: pd.DataFrame | Evidence, dataset: Dataset, metric: str = "dsc") -> dict[str, str]:
-    found = found if isinstance(found, Evidence) else quick(found)
-    return {claim["id"]: claim["verdict"] for claim in judge(found, dataset) if claim["metric"] == metric}
+    evidence = found if isinstance(found, Evidence) else quick(found, dataset)
+    return {judged.claim.id: judged.verdict for judged in judge(evidence) if judged.metric == metric}
 
 
 def test_verdicts_are_those_of_effects_put_in_by_hand(dataset: Dataset):
@@ -94,16 +103,18 @@ def test_effects_the_other_way_round_contradict(dataset: Dataset):
 
 
 def test_few_runs_decide_nothing_whatever_they_show(dataset: Dataset):
-    told = judge(quick(scores(dataset, seeds=3)), dataset)
-    assert {claim["verdict"] for claim in told} == {"undecided", "not run"}
-    assert all("Fewer than 6 runs decide nothing" in explain(c, c) for c in told if c["verdict"] == "undecided")
+    judged = judge(quick(scores(dataset, seeds=3), dataset))
+    assert {each.verdict for each in judged} == {"undecided", "not run"}
+    undecided = [each for each in judged if each.verdict == "undecided"]
+    assert all("Fewer than 6 runs decide nothing" in explain(each, each) for each in undecided)
 
 
 def test_one_run_gives_effects_without_intervals(dataset: Dataset):
-    (claim,) = (c for c in judge(quick(scores(dataset, seeds=1)), dataset) if c["id"] == "C3a" and c["metric"] == "dsc")
-    assert claim["effect"] == pytest.approx(0.05, abs=0.005)
-    assert (claim["ci_low"], claim["p_value"], claim["verdict"]) == (None, None, "undecided")
-    assert "There is no interval: too few runs or patients" in explain(claim, claim)
+    judged = one(quick(scores(dataset, seeds=1), dataset), "C3a")
+    assert judged.estimate.effect == pytest.approx(0.05, abs=0.005)
+    results = claim_results(judged)
+    assert (results["ci_low"], results["p_value"], results["verdict"]) == (None, None, "undecided")
+    assert "There is no interval: too few runs or patients" in explain(judged, judged)
 
 
 def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dataset):
@@ -125,41 +136,45 @@ def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dat
 
 def test_only_the_primary_family_is_adjusted(dataset: Dataset):
     by_image = scores(dataset, seeds=8)
-    found = contrasts(by_image, dataset, "dsc")
+    evidence = quick(by_image, dataset)
+    found = contrasts(evidence, "dsc")
     for variant in ("noise", "dropout", "l2"):
         differences = image_differences(by_image, variant, "dsc")
         for quantity in ("test", "train", "gap"):
-            alone, ours = contrast(differences, quantity, patients_of(dataset)), found[variant, quantity]
+            alone = contrast(differences, quantity, evidence.patients).over_patients
+            ours = found[variant, quantity].over_patients
             assert (ours.ci_high - ours.ci_low > alone.ci_high - alone.ci_low) == ((variant, quantity) in PRIMARY) or (
                 variant,
                 quantity,
-            ) == max(PRIMARY, key=lambda key: found[key].p_value)
+            ) == max(PRIMARY, key=lambda key: found[key].over_patients.p_value)
 
 
 def test_every_claim_is_judged_once_for_each_score_and_explained(dataset: Dataset):
-    told = judge(quick(scores(dataset, seeds=8)), dataset)
-    assert [(c["id"], c["metric"]) for c in told] == [(c.id, m) for m in ("dsc", "dice") for c in CLAIMS]
-    for claim, other in zip(told[: len(CLAIMS)], told[len(CLAIMS) :], strict=True):
-        paragraph = explain(claim, other)
-        assert paragraph.startswith(("Not run here", f"**{claim['verdict'].capitalize()}**"))
-        if claim["verdict"] != "not run":
-            assert f"{with_interval(claim)} in DSC and {with_interval(other)} in Dice" in paragraph
+    judged = judge(quick(scores(dataset, seeds=8), dataset))
+    assert [(j.claim.id, j.metric) for j in judged] == [(c.id, m) for m in ("dsc", "dice") for c in CLAIMS]
+    for dsc, dice in zip(judged[: len(CLAIMS)], judged[len(CLAIMS) :], strict=True):
+        paragraph = explain(dsc, dice)
+        assert paragraph.startswith(("Not run here", f"**{dsc.verdict.capitalize()}**"))
+        if dsc.verdict != "not run":
+            assert f"{with_interval(dsc.estimate)} in DSC and {with_interval(dice.estimate)} in Dice" in paragraph
 
 
-def test_an_effect_is_written_with_its_interval_and_a_bound_below_zero_with_its_minus():
-    assert with_interval({"effect": 0.0123, "ci_low": -0.0036, "ci_high": -0.0001}) == "+0.012 [-0.004, -0.000]"
-    assert with_interval({"effect": -0.01, "ci_low": None, "ci_high": None}) == "-0.010"
-    assert with_interval({"effect": None, "ci_low": None, "ci_high": None}) == "-"
+def test_an_effect_is_written_with_its_interval_and_zero_has_no_sign():
+    nan = float("nan")
+    assert with_interval(Interval(0.0123, -0.0036, -0.0001, 0.5)) == "+0.012 [−0.004, 0.000]"
+    assert with_interval(Interval(0.0123, -0.0036, -0.0006, 0.5)) == "+0.012 [−0.004, −0.001]"
+    assert with_interval(Interval(-0.01, nan, nan, nan)) == "−0.010"
+    assert with_interval(Interval(nan, nan, nan, nan)) == "-"
 
 
 def test_a_full_study_leaves_no_claim_without_verdict_and_interval(dataset: Dataset):
-    judged = judge(full(dataset), dataset)
+    judged = judge(full(dataset))
     assert len(judged) == 2 * len(CLAIMS)
-    for claim in judged:
-        assert claim["verdict"] != "not run"
-        assert claim["ci_low"] < claim["ci_high"]
-        assert len(claim["by_run"]) == (claim.get("n_folds") or 8)
-    assert json.dumps(judged, allow_nan=False)
+    for each in judged:
+        assert each.verdict != "not run"
+        assert each.estimate.ci_low < each.estimate.ci_high
+        assert len(each.by_run) == (5 if isinstance(each, FoldsJudgement) else 8)
+    assert json.dumps([claim_results(each) for each in judged], allow_nan=False)
 
 
 def test_the_deeper_network_could_not_be_trained_if_it_stays_at_a_trivial_answer(dataset: Dataset):
@@ -167,11 +182,10 @@ def test_the_deeper_network_could_not_be_trained_if_it_stays_at_a_trivial_answer
     assert verdicts(full(dataset, deeper=-0.1), dataset, "dice")["C1"] == "contradicted"  # 0.55: it was trained
     by_image = full(dataset).by_image.copy()
     by_image.loc["deeper", "dice"] = 0.0
-    (told,) = (c for c in judge(quick(by_image), dataset) if c["id"] == "C1" and c["metric"] == "dice")
-    assert told["untrained"] == 8
-    assert verdicts(Evidence(by_image, None, None, {}), dataset, "dice")["C1"] == "supported"
+    assert one(quick(by_image, dataset), "C1", "dice").untrained == 8
+    assert verdicts(by_image, dataset, "dice")["C1"] == "supported"
     by_image.loc[["deeper", "baseline"], "dice"] = 0.0
-    assert verdicts(Evidence(by_image, None, None, {}), dataset, "dice")["C1"] != "supported"
+    assert verdicts(by_image, dataset, "dice")["C1"] != "supported"
 
 
 def shifted(by_image: pd.DataFrame, variant: str, split: str, by: float) -> pd.DataFrame:
@@ -233,8 +247,9 @@ def test_networks_that_all_answer_alike_decide_nothing(dataset: Dataset):
 
 def test_borders_are_not_judged_on_unmixed_stains(dataset: Dataset):
     unmixed = Dataset("discs", dataset.train, dataset.test, stain="unmixed")
-    (claim,) = (c for c in judge(quick(scores(dataset, seeds=8)), unmixed) if c["id"] == "C2" and c["metric"] == "dsc")
-    assert (claim["verdict"], claim["missing"]) == ("not run", "the colours, STAIN=rgb")
+    judged = one(quick(scores(dataset, seeds=8), unmixed), "C2")
+    assert (judged.verdict, judged.missing) == ("not run", "the colours, STAIN=rgb")
+    assert claim_results(judged)["missing"] == "the colours, STAIN=rgb"
 
 
 def test_one_layer_and_equal_epochs_follow_their_effects(dataset: Dataset):
@@ -255,39 +270,36 @@ def test_one_layer_and_equal_epochs_follow_their_effects(dataset: Dataset):
     ],
 )
 def test_the_best_coefficient_has_to_beat_every_other(dataset: Dataset, effects, verdict, best):
-    (claim,) = (c for c in judge(full(dataset, **effects), dataset) if c["id"] == "C5c" and c["metric"] == "dsc")
-    assert claim["verdict"] == verdict
-    effects_of = {also["measure"].removeprefix("5e-5 minus "): also["effect"] for also in claim["also"]}
+    judged = one(full(dataset, **effects), "C5c")
+    assert judged.verdict == verdict
+    effects_of = {measure.removeprefix("5e-5 minus "): estimate.effect for measure, estimate in judged.also.items()}
     assert list(effects_of) == ["0", "5e-06", "0.0005", "0.005"]
-    assert claim["effect"] == min(effects_of.values())
-    assert best is None or effects_of[best] == claim["effect"]
+    assert judged.estimate.effect == min(effects_of.values())
+    assert best is None or effects_of[best] == judged.estimate.effect
 
 
 def test_claims_repeat_their_contrast_on_new_patients_and_at_equal_epochs(dataset: Dataset):
-    judged = {c["id"]: c for c in judge(full(dataset), dataset) if c["metric"] == "dsc"}
-    assert [also["measure"] for also in judged["C3a"]["also"]] == ["on new patients"]
-    assert judged["C3a"]["also"][0]["effect"] == pytest.approx(0.03, abs=0.003)
-    assert [also["measure"] for also in judged["C4a"]["also"]] == ["after 60 epochs each", "on new patients"]
-    assert [also["measure"] for also in judged["C5b"]["also"]] == [
-        "test score, adjusted for six",
-        "gap, adjusted for six",
-        "on new patients",
-    ]
+    also = {each.claim.id: each.also for each in judge(full(dataset)) if each.metric == "dsc"}
+    assert list(also["C3a"]) == ["on new patients"]
+    assert also["C3a"]["on new patients"].effect == pytest.approx(0.03, abs=0.003)
+    assert list(also["C4a"]) == ["after 60 epochs each", "on new patients"]
+    assert list(also["C5b"]) == ["test score, adjusted for 6", "gap, adjusted for 6", "on new patients"]
 
 
 def test_tables_give_verdicts_effects_and_the_reference(dataset: Dataset):
-    judged = judge(full(dataset), dataset)
+    evidence = full(dataset)
+    judged = judge(evidence)
     reference = {"name": "warwick", "seeds": 20, "verdicts": {c.id: {"dsc": "a", "dice": "b"} for c in CLAIMS}}
     table = verdict_table(judged, "2.2 a", reference)
     assert list(table.index) == ["C3a", "C3b", "C3c"]
     assert table.loc["C3a", "DSC"] == "supported"
     assert table.loc["C3a", "effect in DSC"].startswith("+0.0")
     assert table.loc["C3a", "in 20 runs on warwick: DSC, Dice"] == "a, b"
-    effects = effects_table(full(dataset), dataset, "noise")
+    effects = effects_table(evidence, "noise")
     assert list(effects.index) == [f"{name}, {q}" for name in ("DSC", "Dice") for q in ("test", "train", "gap")]
-    assert list(effects["adjusted"]) == ["for six", "-", "for six"] * 2
+    assert list(effects["adjusted"]) == ["for 6", "-", "for 6"] * 2
     assert effects.loc["DSC, test", "above 0"] == "8 of 8 pairs"
-    folds = effects_in_folds(full(dataset).folds["new patients"], {"baseline": "Baseline", "noise": "Noise"}, dataset)
+    folds = effects_in_folds(evidence, {"baseline": "Baseline", "noise": "Noise"})
     assert list(folds.index) == ["Noise"]
     assert folds.iloc[0, 0].startswith("+0.03")
 
@@ -295,9 +307,9 @@ def test_tables_give_verdicts_effects_and_the_reference(dataset: Dataset):
 def test_unknown_patients_are_said():
     split = draw_discs(8, seed=1)
     dataset = Dataset("discs", split, split)
-    (claim,) = (c for c in judge(quick(scores(dataset, seeds=8)), dataset) if c["id"] == "C3a" and c["metric"] == "dsc")
-    assert claim["n_patients"] is None
-    assert "images taken as independent of each other" in explain(claim, claim)
+    judged = one(quick(scores(dataset, seeds=8), dataset), "C3a")
+    assert judged.n_patients is None
+    assert "images taken as independent of each other" in explain(judged, judged)
 
 
 def test_border_contrast_is_the_colour_difference_across_the_border():

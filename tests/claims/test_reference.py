@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from records import judgement
 from trained import trained_runs
 
 from lib._files import ROOT
@@ -13,6 +14,7 @@ from lib.claims.reference import compare, final_scores, reference_for
 from lib.claims.words import explain, with_interval
 from lib.data.dataset import Dataset
 from lib.data.reading import load_dataset
+from lib.evaluation import METRICS
 from lib.report.parameters import STUDY_SEEDS
 from lib.report.verify import main
 from lib.runs import finish, store
@@ -24,7 +26,7 @@ SEEDS = range(4)
 
 def results(values: dict[int, float]) -> dict:
     """The content of a results.json with one variant whose scores all are one number a seed."""
-    metrics = {seed: dict.fromkeys(reference.METRICS, value) for seed, value in values.items()}
+    metrics = {seed: dict.fromkeys(METRICS, value) for seed, value in values.items()}
     runs = [{"seed": seed, "train": of_seed, "test": of_seed} for seed, of_seed in metrics.items()]
     return {"variants": {"baseline": {"runs": runs}}}
 
@@ -151,7 +153,11 @@ def readme_rows(results: dict) -> list[str]:
     for claim in results["claims"]:
         pairs.setdefault(claim["id"], []).append(claim)
     cells = {
-        name: [name, pair[0]["statement"], *(f"**{c['verdict']}** {with_interval(c)}" for c in pair)]
+        name: [
+            name,
+            pair[0]["statement"],
+            *(f"**{c['verdict']}** {with_interval(judgement(c).estimate)}" for c in pair),
+        ]
         for name, pair in pairs.items()
     }
     return [f"| {' | '.join(row)} |" for row in cells.values()]
@@ -162,7 +168,7 @@ def test_the_verdicts_in_the_readme_are_those_of_the_committed_study():
     readme = (ROOT / "README.md").read_text()
     results = json.loads(path.read_text())
     assert "\n".join(readme_rows(results)) in readme
-    assert f"> {explain(*(claim for claim in results['claims'] if claim['id'] == 'C1'))}\n" in readme
+    assert f"> {explain(*(judgement(claim) for claim in results['claims'] if claim['id'] == 'C1'))}\n" in readme
 
 
 def test_the_length_of_the_study_is_that_of_the_committed_one():

@@ -7,6 +7,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from lib.claims.intervals import (
     Contrast,
+    Estimate,
     contrast,
     crossed_errors,
     effect_by_seed,
@@ -30,8 +31,9 @@ def by_letter(patients: str | None, n_train: int) -> tuple[pd.MultiIndex, dict[t
 
 
 def study(values, patients: str, quantity: str = "test", n_train: int = 0, known: bool = True) -> Contrast:
-    columns, whom = by_letter(patients, n_train)
-    return contrast(pd.DataFrame(np.asarray(values, dtype=float), columns=columns), quantity, whom if known else None)
+    columns, identities = by_letter(patients, n_train)
+    differences = pd.DataFrame(np.asarray(values, dtype=float), columns=columns)
+    return contrast(differences, quantity, identities if known else None)
 
 
 def simulated(seed: int, effect: float = 0.0, seeds: int = 20, images: int = 60) -> np.ndarray:
@@ -101,34 +103,38 @@ def test_crossed_interval_is_that_of_plain_loops(quantity, n_train):
     used = {"train": slice(n_train), "test": slice(n_train, None), "gap": slice(None)}[quantity]
     weights = ([*train, *(-value for value in test)] if quantity == "gap" else [*train, *test])[used]
     effect, se, df = brute_force(values[:, used], weights, patients[used])
-    found = study(values, patients, quantity, n_train)
+    contrast = study(values, patients, quantity, n_train)
+    found = contrast.over_patients
     assert (found.effect, found.se, found.df) == pytest.approx((effect, se, df), rel=1e-10)
     half_width = stats.t.ppf(0.975, df) * se
     assert (found.ci_low, found.ci_high) == pytest.approx((effect - half_width, effect + half_width), rel=1e-10)
     assert found.p_value == pytest.approx(2 * stats.t.sf(abs(effect) / se, df), rel=1e-10)
-    assert (found.n_seeds, found.n_patients) == (4, len(set(patients[used])))
+    assert (contrast.n_seeds, contrast.n_patients) == (4, len(set(patients[used])))
 
 
 def test_two_patients_of_two_images_by_hand():
     # Patient means 1 and 3, runs alike: a t interval on 1 degree of freedom around 2, standard error 1.
-    found = study([[1, 1, 3, 3], [1, 1, 3, 3]], "aabb")
-    assert (found.effect, found.se, found.df, found.effective_clusters) == pytest.approx((2, 1, 1, 2))
+    contrast = study([[1, 1, 3, 3], [1, 1, 3, 3]], "aabb")
+    found, seeds = contrast.over_patients, contrast.over_seeds
+    assert (found.effect, found.se, found.df, contrast.effective_clusters) == pytest.approx((2, 1, 1, 2))
     assert (found.ci_low, found.ci_high) == pytest.approx((2 - 12.7062047, 2 + 12.7062047))
-    assert (found.seed_low, found.seed_high, found.n_images, found.n_patients) == (2, 2, 4, 2)
+    assert (seeds.ci_low, seeds.ci_high, contrast.n_images, contrast.n_patients) == (2, 2, 4, 2)
 
 
 def test_two_seeds_by_hand():
     # All images alike, runs 1 and 3: the same interval, from seeds alone.
-    found = study([[1, 1, 1, 1], [3, 3, 3, 3]], "aabb")
+    contrast = study([[1, 1, 1, 1], [3, 3, 3, 3]], "aabb")
+    found, seeds = contrast.over_patients, contrast.over_seeds
     assert (found.effect, found.se, found.df) == pytest.approx((2, 1, 1))
-    assert (found.seed_low, found.seed_high) == pytest.approx((2 - 12.7062047, 2 + 12.7062047))
+    assert (seeds.ci_low, seeds.ci_high) == pytest.approx((2 - 12.7062047, 2 + 12.7062047))
 
 
 def test_gap_weighs_train_against_test():
     found = study([[4, 6, 1], [4, 6, 1]], "abc", "gap", n_train=2)
     assert found.effect == 4
-    assert np.isnan(found.se)  # a single test image tells no variance
-    assert np.isnan(study(simulated(0, images=4), "abaa", "gap", n_train=2).se)  # nor does one patient of all tests
+    assert np.isnan(found.over_patients.se)  # a single test image tells no variance
+    one_patient = study(simulated(0, images=4), "abaa", "gap", n_train=2)  # of all test images
+    assert np.isnan(one_patient.over_patients.se)
     assert study([[4, 6, 1, 2], [4, 6, 1, 2]], "abab", "gap", n_train=2).effect == 3.5
 
 
@@ -148,7 +154,7 @@ def test_unknown_patients_make_each_image_a_cluster():
 def test_equivalence_is_that_of_statsmodels_where_runs_are_alike(seed):
     # Then the crossed interval is the paired t interval over images.
     image = np.random.default_rng(seed).normal(0.004, 0.02, 60)
-    found = study([image, image, image], "".join(map(chr, range(200, 260))))
+    found = study([image, image, image], "".join(map(chr, range(200, 260)))).over_patients
     expected, *_ = ttost_paired(image, np.zeros(60), -0.01, 0.01)
     assert found.p_equivalent(0.01) == pytest.approx(expected, abs=1e-12)
     assert found.p_value == pytest.approx(stats.ttest_1samp(image, 0).pvalue, abs=1e-12)
@@ -168,10 +174,9 @@ def test_holm_is_that_of_statsmodels_and_its_intervals_agree(seed):
     assert [c.ci_low > 0 for c in adjusted.values()] == rejected.tolist()
 
 
-def of_p(p: float) -> Contrast:
+def of_p(p: float) -> Estimate:
     """A positive effect with this p value, and a standard error of 1 on 7 degrees of freedom."""
-    effect = float(stats.t.isf(p / 2, 7))
-    return Contrast(effect, 1.0, 7.0, 0.0, 0.0, p, 0.0, 0.0, 20, 60, 9, 8.0)
+    return Estimate(float(stats.t.isf(p / 2, 7)), 0.0, 0.0, p, 1.0, 7.0)
 
 
 def test_holm_by_hand():
@@ -187,24 +192,26 @@ def test_spearman_is_that_of_scipy():
     x, y = np.random.default_rng(0).normal(size=(2, 60))
     for patients in (None, NINE):
         found = spearman(x, x + y, None if patients is None else list(patients))
-        assert found.rho == pytest.approx(stats.spearmanr(x, x + y).statistic, abs=1e-12)
-        assert -1 < found.ci_low < found.rho < found.ci_high < 1
+        assert found.effect == pytest.approx(stats.spearmanr(x, x + y).statistic, abs=1e-12)
+        assert -1 < found.ci_low < found.effect < found.ci_high < 1
         assert (found.p_value < 0.05) == (found.ci_low > 0)
 
 
 def test_spearman_without_patients_is_close_to_bonett_and_wright():
     x, y = np.random.default_rng(1).normal(size=(2, 400))
     found = spearman(x, x + y)
-    half_width = 1.96 * np.sqrt((1 + found.rho**2 / 2) / 397)
-    assert np.arctanh(found.ci_high) - np.arctanh(found.rho) == pytest.approx(half_width, rel=0.15)
+    half_width = 1.96 * np.sqrt((1 + found.effect**2 / 2) / 397)
+    assert np.arctanh(found.ci_high) - np.arctanh(found.effect) == pytest.approx(half_width, rel=0.15)
 
 
 def test_spearman_of_what_has_no_ranks_is_nan():
     x = np.arange(6.0)
     constant, perfect = spearman(x, np.ones(6)), spearman(x, x)
     lone = spearman(x, x[::-1] ** 2, ["a"] * 6)
-    assert np.isnan([constant.rho, constant.ci_low, constant.p_value, perfect.ci_low, lone.ci_low, lone.p_value]).all()
-    assert perfect.rho == pytest.approx(1)
+    assert np.isnan(
+        [constant.effect, constant.ci_low, constant.p_value, perfect.ci_low, lone.ci_low, lone.p_value]
+    ).all()
+    assert perfect.effect == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -246,41 +253,44 @@ def test_noninferiority_verdict_follows_the_interval(low, high, seeds, verdict):
 @pytest.mark.parametrize("scale", [0.3, 1, 3])
 def test_not_supported_is_an_equivalence_test_where_the_interval_holds_zero(scale):
     for seed in range(20):
-        found = study(simulated(seed) * scale, NINE)
-        said = directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "not supported"
+        found = study(simulated(seed) * scale, NINE).over_patients
+        said = directional_verdict(found.ci_low, found.ci_high, 20) == "not supported"
         assert said == (found.p_equivalent() < 0.025 and found.ci_low <= 0 <= found.ci_high)
 
 
 def test_one_seed_tells_no_interval():
-    found = study(simulated(0, seeds=1), NINE)
+    contrast = study(simulated(0, seeds=1), NINE)
+    found = contrast.over_patients
     assert np.isfinite(found.effect)
-    assert np.isnan([found.se, found.ci_low, found.p_value, found.seed_low, found.effective_clusters]).all()
-    assert directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "undecided"
-    assert np.isnan(holm({"a": found, "b": of_p(0.02)})["a"].ci_low)
+    unknown = (found.se, found.ci_low, found.p_value, contrast.over_seeds.ci_low, contrast.effective_clusters)
+    assert np.isnan(unknown).all()
+    assert directional_verdict(found.ci_low, found.ci_high, contrast.n_seeds) == "undecided"
+    assert np.isnan([holm({"a": found, "b": of_p(0.02)})["a"].ci_low, holm({"a": found})["a"].p_value]).all()
     assert holm({"a": found, "b": of_p(0.02)})["b"].p_value == pytest.approx(0.04)
 
 
 def test_one_patient_tells_no_headline_interval():
-    found = study(simulated(0, effect=1), "a" * 60)
+    contrast = study(simulated(0, effect=1), "a" * 60)
+    found = contrast.over_patients
     assert np.isnan([found.se, found.ci_low, found.p_value, found.p_equivalent()]).all()
-    assert found.seed_low > 0.9  # training noise alone is known
-    assert directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "undecided"
+    assert contrast.over_seeds.ci_low > 0.9  # training noise alone is known
+    assert directional_verdict(found.ci_low, found.ci_high, contrast.n_seeds) == "undecided"
 
 
 def test_variants_that_never_differ_are_equivalent():
-    found = study(np.zeros((6, 60)), NINE)
+    found = study(np.zeros((6, 60)), NINE).over_patients
     assert (found.effect, found.se, found.ci_low, found.ci_high, found.p_value) == (0, 0, 0, 0, 1)
     assert (found.p_equivalent(), found.p_above(-0.01), found.p_above(0.01)) == (0, 0, 1)
-    assert directional_verdict(found.ci_low, found.ci_high, found.n_seeds) == "undecided"  # they may all answer alike
+    assert directional_verdict(found.ci_low, found.ci_high, 6) == "undecided"  # they may all answer alike
 
 
 def test_a_constant_difference_is_its_own_interval():
-    found = study(np.full((6, 60), 0.25), NINE)
+    found = study(np.full((6, 60), 0.25), NINE).over_patients
     assert (found.ci_low, found.ci_high, found.p_value) == pytest.approx((0.25, 0.25, 0), abs=1e-9)
 
 
 def test_supported_vanishes_where_labels_are_shuffled_within_pairs():
-    found = study(values := simulated(1, effect=0.02), NINE)
+    found = study(values := simulated(1, effect=0.02), NINE).over_patients
     assert directional_verdict(found.ci_low, found.ci_high, 20) == "supported"
     rng = np.random.default_rng(2)
     shuffled = values * rng.choice([-1, 1], size=(2000, 20, 1))
@@ -327,7 +337,7 @@ def test_fold_contrast_by_hand():
     found = fold_contrast([-1.0, 0.0, 1.0, 2.0, 3.0])
     half_width = 2.776445 * np.sqrt(2.5 * 0.45)
     assert (found.effect, found.ci_low, found.ci_high) == pytest.approx((1, 1 - half_width, 1 + half_width), abs=1e-5)
-    assert found.n_seeds == 5
+    assert found.df == 4
 
 
 def test_fold_contrast_is_wider_than_a_t_test_of_independent_folds_by_its_correction():

@@ -1,6 +1,8 @@
 import base64
 import io
+import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
+from records import judgement, written
 
+from lib.claims.verdicts import claim_results
+from lib.claims.words import explain, verdict_table
 from lib.data.dataset import Dataset, Split
 from lib.figures.curves import figure_gradients, figure_learning, gradient_table
 from lib.figures.effects import figure_effects, figure_patients, figure_searches, figure_summary
@@ -220,28 +225,21 @@ def test_patients_figure_sets_the_test_split_beside_new_patients():
 
 
 def test_effects_show_every_run_and_leave_out_what_has_no_interval():
-    claim = {
-        "id": "C3a", "metric": "dsc", "measure": "test score", "n_seeds": 2, "effect": 0.2, "ci_low": 0.1,
-        "ci_high": 0.3, "seed_low": 0.15, "seed_high": 0.25, "verdict": "undecided", "by_run": [0.19, 0.21], "se": 0.1,
-    }  # fmt: skip
-    figure = figure_effects(18, [claim, {**claim, "metric": "dice"}, {"id": "C1", "metric": "dsc"}], "discs")
+    far = written(effect=0.2, ci_low=0.1, ci_high=0.3, seed_low=0.15, seed_high=0.25, by_run=[0.19, 0.21])
+    not_run = {"id": "C1", "metric": "dsc", "verdict": "not run", "missing": "`make study`"}
+    figure = figure_effects(18, [judgement(c) for c in (far, {**far, "metric": "dice"}, not_run)], "discs")
     ticks = [line.get_xdata() for line in figure.axes[0].lines if line.get_marker() == "|"]
     np.testing.assert_allclose(ticks, [[0.19, 0.21]])
     assert "Beyond 0.05 the axes are logarithmic" in figure.caption
     assert figure.data["runs"].tolist() == ["0.19 0.21"] * 2
     assert len(figure.axes) == 2
-    near = {**claim, "effect": 0.02, "by_run": [0.01, 0.03]}
-    assert "logarithmic" not in figure_effects(18, [near], "discs").caption
+    assert "logarithmic" not in figure_effects(18, [judgement(written())], "discs").caption
 
 
 def test_a_correlation_has_an_axis_of_its_own_among_the_effects():
-    difference = {
-        "id": "C3a", "metric": "dsc", "measure": "test score", "n_seeds": 2, "effect": 0.02, "ci_low": 0.01,
-        "ci_high": 0.03, "seed_low": 0.015, "seed_high": 0.025, "verdict": "undecided", "by_run": [0.02], "se": 0.1,
-    }  # fmt: skip
-    correlation = {"id": "C2", "metric": "dice", "measure": "rank correlation", "n_seeds": 2, "verdict": "supported"}
-    correlation |= {"effect": 0.6, "ci_low": 0.2, "ci_high": 0.8, "by_run": [0.5, 0.7]}
-    figure = figure_effects(18, [correlation, difference], "discs")
+    correlation = written(id="C2", metric="dice", measure="rank correlation", verdict="supported", effect=0.6)
+    correlation |= {"ci_low": 0.2, "ci_high": 0.8, "by_run": [0.5, 0.7]}
+    figure = figure_effects(18, [judgement(correlation), judgement(written())], "discs")
     *_, right = figure.axes
     assert right.get_xlabel() == "rank correlation"
     assert [list(line.get_xdata()) for line in right.lines if line.get_marker() == "o"] == [[0.6]]
@@ -249,30 +247,45 @@ def test_a_correlation_has_an_axis_of_its_own_among_the_effects():
     assert "rank correlations with DSC (filled) and Dice (hollow)" in figure.caption
 
 
-NUMBERS = ("effect", "ci_low", "ci_high", "seed_low", "seed_high", "se", "p_value")
-DIFFERENCE = {
-    "id": "C3a", "metric": "dsc", "measure": "test score", "n_seeds": 3, "effect": 0.02, "ci_low": 0.01, "ci_high": 0.3,
-    "seed_low": 0.015, "seed_high": 0.25, "se": 0.1, "p_value": 0.5, "verdict": "undecided", "by_run": [0.02, 0.2, 0],
-}  # fmt: skip
-CORRELATION = {key: value for key, value in DIFFERENCE.items() if key not in ("seed_low", "seed_high", "se")} | {
-    "id": "C2", "metric": "dice", "measure": "rank correlation"
-}  # fmt: skip
+NUMBERS = ("effect", "ci_low", "ci_high", "seed_low", "seed_high", "se", "df", "p_value", "effective_clusters")
+OTHERS = [{"measure": name, "effect": 0.01, "ci_low": -0.01, "ci_high": 0.03} for name in ("one", "other")]
+JUDGED = (
+    written(by_run=[0.02, 0.2, 0], also=OTHERS),
+    written(id="C1", untrained=2, first_gradients={"deeper": 0.1, "baseline": 0.2}, by_run=[0.02, 0.2, 0]),
+    written(id="C2", by_run=[0.02, 0.2, 0]),
+    written(id="C4b", by_run=[0.02, 0.2, 0]),
+    written(id="C5c", by_run=[0.02, 0.2, 0], also=OTHERS),
+)
 
 
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=60)
 @given(
-    claims=st.tuples(st.sampled_from((DIFFERENCE, CORRELATION)), st.sampled_from((DIFFERENCE, CORRELATION))),
+    results=st.tuples(st.sampled_from(JUDGED), st.sampled_from(JUDGED)),
     unknown=st.tuples(st.sets(st.sampled_from(NUMBERS)), st.sets(st.sampled_from(NUMBERS))),
     unknown_runs=st.tuples(st.sets(st.integers(0, 2)), st.sets(st.integers(0, 2))),
+    unknown_others=st.sets(st.sampled_from(("effect", "ci_low", "ci_high"))),
+    patients=st.sampled_from((9, None)),
 )
-def test_any_number_may_be_unknown_in_the_picture_of_effects(claims, unknown, unknown_runs):
+def test_any_number_may_be_unknown_in_figures_words_tables_and_results(
+    results, unknown, unknown_runs, unknown_others, patients
+):
     """A network that draws nothing has no rank correlation, one run no interval, one patient no standard error."""
-    shown = [
-        claim
-        | {name: None for name in of_claim if name in claim}
-        | {"by_run": [None if run in of_runs else effect for run, effect in enumerate(claim["by_run"])]}
-        for claim, of_claim, of_runs in zip(claims, unknown, unknown_runs, strict=True)
+    judged = [
+        judgement(
+            one
+            | dict.fromkeys(of_one & one.keys())
+            | {"by_run": [None if run in of_runs else effect for run, effect in enumerate(one["by_run"])]}
+            | {"also": [other | dict.fromkeys(unknown_others) for other in one["also"]], "n_patients": patients}
+        )
+        for one, of_one, of_runs in zip(results, unknown, unknown_runs, strict=True)
     ]
-    figure = figure_effects(18, shown, "discs")
+    figure = figure_effects(18, judged, "discs")
     assert figure.render("png")
-    assert "None" not in figure.caption + figure.alt
+    paragraphs = [explain(one, replace(one, metric="dice")) for one in judged]
+    table = verdict_table(judged).to_string()
+    stored = json.loads(json.dumps([claim_results(one) for one in judged], allow_nan=False))
+    for said in (figure.caption, figure.alt, *paragraphs, table):
+        assert not re.search(r"\b(None|nan)\b", said)
+    for again in stored:
+        for key, value in claim_results(judgement(again)).items():
+            assert again[key] == (pytest.approx(value) if isinstance(value, float) else value)

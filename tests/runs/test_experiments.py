@@ -5,13 +5,14 @@ import torch
 from trained import trained_runs
 
 from lib._errors import UserError
+from lib.claims.evidence import evidence
 from lib.data.dataset import Dataset, Fold
 from lib.evaluation import METRICS, evaluate
 from lib.runs import finish, store
 from lib.runs.finish import TrainingError, finished, report_runs
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Experiment, Planned, Request, Variant, plan, variant_config
 from lib.runs.run import stored_run
-from lib.runs.scores import evidence, extreme_images, fold_scores, image_scores, mean_scores
+from lib.runs.scores import extreme_images, fold_scores, image_scores, mean_scores
 from lib.training import train
 
 

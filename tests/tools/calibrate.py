@@ -154,8 +154,8 @@ def calibrate_spearman(icc: float, correlation: float, studies: int, random_stat
         x, y = np.sqrt(icc) * by_patient + np.sqrt(1 - icc) * (factor @ rng.normal(size=(2, len(TEST))))
         found = spearman(x, y, names)
         covered += found.ci_low <= truth <= found.ci_high
-        half_width = stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + found.rho**2 / 2) / (len(TEST) - 3))
-        independent += abs(np.arctanh(found.rho) - np.arctanh(truth)) <= half_width
+        half_width = stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + found.effect**2 / 2) / (len(TEST) - 3))
+        independent += abs(np.arctanh(found.effect) - np.arctanh(truth)) <= half_width
     return {"jackknife": covered / studies, "Bonett-Wright": independent / studies}
 
 

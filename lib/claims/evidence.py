@@ -1,0 +1,121 @@
+"""What the claims are judged by: scores of runs, and what has to be known of the images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, UInt8
+from scipy import ndimage
+
+from lib.data.dataset import Dataset, Split
+from lib.evaluation import constant_scores
+from lib.runs.plan import EXPERIMENTS
+from lib.runs.run import Run
+from lib.runs.scores import fold_scores, image_scores
+
+SCORES = {"dsc": "DSC", "dice": "Dice"}  # that claims are judged in; the study made them on the first
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the claims are judged by.
+
+    Attributes:
+        by_image: final scores of VARIANTS, as `image_scores` gives them; in a full run of "deeper", too.
+        at_epoch: the last epoch that baseline and dropout were both scored after, None where there is none.
+        equal_epochs: `image_scores` of these two after that epoch, None where there is none.
+        folds: `fold_scores` by experiment; empty but in a full run.
+        patients: of each (split, image); None where they are not known of all images.
+        constant_answer: SCORES of each training image by the constant answer with the higher mean in that score.
+        border_contrast: of each test image, nan where its mask has no border; None where images have no colours.
+        first_gradients: mean norms of the gradient of the first layer's weights in the first epoch, of "baseline" and
+            "deeper"; empty but in a full run.
+    """
+
+    by_image: pd.DataFrame
+    at_epoch: int | None
+    equal_epochs: pd.DataFrame | None
+    folds: Mapping[str, pd.DataFrame]
+    patients: Mapping[tuple[str, str], str] | None
+    constant_answer: pd.DataFrame
+    border_contrast: pd.Series | None
+    first_gradients: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> str:
+        """What folds hold out: "new patients", or "new images" where patients are not known."""
+        return "new images" if self.patients is None else "new patients"
+
+
+def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> Evidence:
+    """Returns the evidence of a report's runs.
+
+    Args:
+        runs: by experiment and variant, as `report_runs` gives them.
+        dataset: that they were trained and scored on.
+    """
+    variants = runs["variants"]
+    pair = {name: variants[name] for name in ("baseline", "dropout")}
+    compared = {"baseline": variants["baseline"], **runs["deeper"]} if "deeper" in runs else {}
+    scored = set.intersection(*(set(run.scores) for of_variant in pair.values() for run in of_variant))
+    return Evidence(
+        by_image=image_scores({**variants, **runs.get("deeper", {})}, dataset),
+        at_epoch=max(scored, default=None),
+        equal_epochs=image_scores(pair, dataset, max(scored)) if scored else None,
+        folds={name: fold_scores(of_name) for name, of_name in runs.items() if EXPERIMENTS[name].folds},
+        first_gradients={
+            name: float(np.mean([run.gradient_norms[0]["conv1.weight"] for run in of_name]))
+            for name, of_name in compared.items()
+        },
+        **of_images(dataset),
+    )
+
+
+def of_images(dataset: Dataset) -> dict[str, Any]:
+    """Returns the attributes of `Evidence` that come from the images alone: patients, constant answer and contrast."""
+    return {
+        "patients": patients_of(dataset),
+        "constant_answer": constant_answer(dataset.train),
+        "border_contrast": border_contrasts(dataset.test) if dataset.stain == "rgb" else None,
+    }
+
+
+def patients_of(dataset: Dataset) -> dict[tuple[str, str], str] | None:
+    """Returns the patient of each (split, image), None where not all are known."""
+    patients: dict[tuple[str, str], str] = {}
+    for name, split in dataset.splits.items():
+        if split.patients is None:
+            return None
+        patients |= {(name, image): patient for image, patient in zip(split.names, split.patients, strict=True)}
+    return patients
+
+
+def constant_answer(split: Split) -> pd.DataFrame:
+    """Returns SCORES of each image by the constant answer with the higher mean, which may differ between scores."""
+    answers = constant_scores(torch.from_numpy(split.masks)).values()
+    best = {score: max((answer[score] for answer in answers), key=lambda x: x.mean().item()) for score in SCORES}
+    return pd.DataFrame({score: values.tolist() for score, values in best.items()}, index=list(split.names))
+
+
+def border_contrasts(split: Split) -> pd.Series:
+    """Returns the `border_contrast` of each image."""
+    values = [border_contrast(image, mask) for image, mask in zip(split.images, split.masks, strict=True)]
+    return pd.Series(values, index=list(split.names))
+
+
+def border_contrast(image: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> float:
+    """Returns how the colours on the two sides of a mask's border differ: the distance of their means in CIELAB.
+
+    Each side is the band of three pixels along the border; nan where the mask has no border.
+    """
+    from skimage.color import rgb2lab  # takes half a second to import
+
+    inside = mask & ~ndimage.binary_erosion(mask, iterations=3, border_value=1)
+    outside = ~mask & ndimage.binary_dilation(mask, iterations=3)
+    if not inside.any() or not outside.any():
+        return float("nan")
+    colours = rgb2lab(image)
+    return float(np.linalg.norm(colours[inside].mean(axis=0) - colours[outside].mean(axis=0)))

@@ -1,0 +1,64 @@
+"""Judgements made by hand, for tests of what draws and words them, and of stored ones."""
+
+from dataclasses import fields
+from typing import Any
+
+from lib.claims.intervals import Estimate, Interval
+from lib.claims.verdicts import (
+    CLAIMS,
+    ContrastJudgement,
+    CorrelationJudgement,
+    DepthJudgement,
+    FoldsJudgement,
+    Judgement,
+    NotRun,
+)
+
+KINDS = {"C1": DepthJudgement, "C2": CorrelationJudgement, "C4b": FoldsJudgement, "C5c": FoldsJudgement}
+
+
+def nan_for_none(value: Any) -> Any:
+    return float("nan") if value is None else value
+
+
+def of_type(kind: type, results: dict[str, Any]) -> Any:
+    """An estimate or an interval from the numbers of a results.json; what it does not hold is unknown."""
+    return kind(*(nan_for_none(results.get(field.name)) for field in fields(kind)))
+
+
+def judgement(results: dict[str, Any]) -> Judgement | NotRun:
+    """The inverse of `claim_results`, for those that are stored and for those that a test writes down."""
+    (claim,) = (claim for claim in CLAIMS if claim.id == results["id"])
+    if results["verdict"] == "not run":
+        return NotRun(claim=claim, metric=results["metric"], missing=results["missing"])
+    kind = KINDS.get(claim.id, ContrastJudgement)
+    of_kind: dict[str, Any] = {}
+    if issubclass(kind, ContrastJudgement):
+        half_width = (nan_for_none(results["seed_high"]) - nan_for_none(results["seed_low"])) / 2
+        effect, df = nan_for_none(results["effect"]), len(results["by_run"]) - 1
+        unit = Estimate.unadjusted(0.0, 1.0, df).ci_high
+        of_kind["over_seeds"] = Estimate.unadjusted(effect, half_width / unit, df)
+        of_kind["effective_clusters"] = nan_for_none(results["effective_clusters"])
+    if kind is DepthJudgement:
+        of_kind |= {key: results[key] for key in ("untrained", "first_gradients")}
+    return kind(
+        claim=claim,
+        metric=results["metric"],
+        measure=results["measure"],
+        verdict=results["verdict"],
+        estimate=of_type(Interval if kind is CorrelationJudgement else Estimate, results),
+        by_run=tuple(nan_for_none(effect) for effect in results["by_run"]),
+        n_images=results["n_images"],
+        n_patients=results["n_patients"],
+        also={also["measure"]: of_type(Interval, also) for also in results["also"]},
+        **of_kind,
+    )
+
+
+def written(**changes: Any) -> dict[str, Any]:
+    """A claim on a contrast of two runs as in results.json, with changes."""
+    return {
+        "id": "C3a", "metric": "dsc", "measure": "test score", "verdict": "undecided", "effect": 0.02, "ci_low": 0.01,
+        "ci_high": 0.03, "p_value": 0.5, "se": 0.1, "df": 5.0, "seed_low": 0.015, "seed_high": 0.025,
+        "by_run": [0.01, 0.03], "n_images": 60, "n_patients": 9, "effective_clusters": 5.0, "also": [],
+    } | changes  # fmt: skip
