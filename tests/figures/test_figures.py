@@ -258,7 +258,7 @@ JUDGED = (
 )
 
 
-@hypothesis_settings(max_examples=60)
+@hypothesis_settings(max_examples=30)
 @given(
     results=st.tuples(st.sampled_from(JUDGED), st.sampled_from(JUDGED)),
     unknown=st.tuples(st.sets(st.sampled_from(NUMBERS)), st.sets(st.sampled_from(NUMBERS))),
