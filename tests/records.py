@@ -33,11 +33,10 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
         return NotRun(claim=claim, metric=results["metric"], missing=results["missing"])
     kind = KINDS.get(claim.id, ContrastJudgement)
     of_kind: dict[str, Any] = {}
+    seeds = {name: nan_for_none(results.get(f"seed_{name}")) for name in ("low", "high", "p_value", "se")}
+    over_seeds: Any = Interval(nan_for_none(results["effect"]), seeds["low"], seeds["high"], seeds["p_value"])
     if issubclass(kind, ContrastJudgement):
-        half_width = (nan_for_none(results["seed_high"]) - nan_for_none(results["seed_low"])) / 2
-        effect, df = nan_for_none(results["effect"]), len(results["by_run"]) - 1
-        unit = Estimate.unadjusted(0.0, 1.0, df).ci_high
-        of_kind["over_seeds"] = Estimate.unadjusted(effect, half_width / unit, df)
+        over_seeds = Estimate(*vars(over_seeds).values(), seeds["se"], len(results["by_run"]) - 1)
         of_kind["effective_clusters"] = nan_for_none(results["effective_clusters"])
     if kind is DepthJudgement:
         of_kind |= {key: results[key] for key in ("untrained", "first_gradients")}
@@ -46,6 +45,8 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
         metric=results["metric"],
         measure=results["measure"],
         verdict=results["verdict"],
+        verdict_seeds=results.get("verdict_seeds"),
+        over_seeds=None if kind is FoldsJudgement else over_seeds,
         estimate=of_type(Interval if kind is CorrelationJudgement else Estimate, results),
         by_run=tuple(nan_for_none(effect) for effect in results["by_run"]),
         n_images=results["n_images"],
@@ -58,7 +59,8 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
 def written(**changes: Any) -> dict[str, Any]:
     """A claim on a contrast of two runs as in results.json, with changes."""
     return {
-        "id": "C3a", "metric": "dsc", "measure": "test score", "verdict": "undecided", "effect": 0.02, "ci_low": 0.01,
-        "ci_high": 0.03, "p_value": 0.5, "se": 0.1, "df": 5.0, "seed_low": 0.015, "seed_high": 0.025,
+        "id": "C3a", "metric": "dsc", "measure": "test score", "verdict": "undecided", "verdict_seeds": "supported",
+        "effect": 0.02, "ci_low": 0.01, "ci_high": 0.03, "p_value": 0.5, "se": 0.1, "df": 5.0,
+        "seed_low": 0.015, "seed_high": 0.025, "seed_p_value": 0.1, "seed_se": 0.002,
         "by_run": [0.01, 0.03], "n_images": 60, "n_patients": 9, "effective_clusters": 5.0, "also": [],
     } | changes  # fmt: skip

@@ -15,7 +15,10 @@ from jaxtyping import Bool, Float, Int
 from scipy import sparse, stats
 
 LEVEL = 0.95  # of every interval before it is adjusted
-MARGIN = 0.01  # of a score: less than this is no difference that matters
+ALPHA = 0.05  # of every test, before it is adjusted
+# Of a score: a smaller difference is no reason to choose a variant, since two runs of one network differ by as much. It
+# was fixed before the first run; `Estimate.smallest_margin` says what another would make of an effect.
+MARGIN = 0.01
 FEWEST_SEEDS = 6  # with fewer, training noise is not known well enough for any verdict
 MANY = 1000  # clusters, from which on a small-sample correction changes nothing and its matrices would be large
 WORKING_ICC = 0.1  # assumed in the small-sample correction: at 0 intervals cover too seldom, at 1 too often
@@ -142,6 +145,11 @@ class Estimate(Interval):
     def p_equivalent(self, margin: float = MARGIN) -> float:
         """Returns p of two one-sided tests that the effect lies within the margin (Schuirmann 1987)."""
         return max(_p_above(self.effect + margin, self.se, self.df), _p_above(margin - self.effect, self.se, self.df))
+
+    @property
+    def smallest_margin(self) -> float:
+        """The margin above which the effect is shown to be too small to matter: `p_equivalent` is ALPHA there."""
+        return max(abs(bound) for bound in self.interval(1 - 2 * ALPHA))
 
 
 @dataclass(frozen=True)
@@ -279,26 +287,39 @@ def holm(family: Mapping[Any, Estimate]) -> dict[Any, Estimate]:
 def spearman(
     x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"], patients: Sequence[str] | None = None
 ) -> Interval:
-    """Returns Spearman's rho of two quantities over images, in [-1, 1].
+    """Returns Spearman's rho of two quantities over images, in [-1, 1], with its interval over patients.
 
     The interval is a t interval for artanh(rho) on (patients - 1) degrees of freedom with the jackknife's standard
     error: one patient left out at a time, or one image where patients are unknown. The formula for independent images
     (Bonett and Wright 2000) covers far too seldom where images of a patient resemble each other. The interval is nan
-    where a quantity is constant or rho is 1 or -1, also without one of the patients. It is
-    about these runs: how other seeds would change a seed-averaged quantity is not in it.
+    where a quantity is constant or rho is 1 or -1, also without one of the patients. It is about these runs: how other
+    seeds would change a seed-averaged quantity is what `spearman_over_seeds` says.
 
     Reference: Efron and Stein 1981, 10.1214/aos/1176345462.
     """
     cluster = np.arange(len(x)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     kept = [cluster != left_out for left_out in np.unique(cluster)]
-    rho = rank_correlation(x, y)
-    without = np.array([rank_correlation(x[keep], y[keep]) for keep in kept])
+    return _jackknife(rank_correlation(x, y), [rank_correlation(x[keep], y[keep]) for keep in kept])
+
+
+def spearman_over_seeds(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "seed image"]) -> Interval:
+    """Returns Spearman's rho of x and the mean of y over seeds, with its interval over seeds, these images fixed.
+
+    The jackknife of `spearman`, with one seed left out at a time.
+    """
+    without = [rank_correlation(x, np.delete(y, seed, axis=0).mean(axis=0)) for seed in range(len(y)) if len(y) > 1]
+    return _jackknife(rank_correlation(x, y.mean(axis=0)), without)
+
+
+def _jackknife(rho: float, without: Sequence[float]) -> Interval:
+    """Returns a correlation with its t interval for artanh(rho), from those that leave one out."""
+    count = len(without)
     low = high = p_value = float("nan")
-    if np.all(np.abs([rho, *without]) < 1):
+    if count and np.all(np.abs([rho, *without]) < 1):
         z = float(np.arctanh(rho))
-        se = float(np.sqrt((1 - 1 / len(kept)) * np.sum((np.arctanh(without) - z) ** 2)))
-        low, high = np.tanh(_interval(z, se, len(kept) - 1, LEVEL)).tolist()
-        p_value = 2 * _p_above(abs(z), se, len(kept) - 1)
+        se = float(np.sqrt((1 - 1 / count) * np.sum((np.arctanh(without) - z) ** 2)))
+        low, high = np.tanh(_interval(z, se, count - 1, LEVEL)).tolist()
+        p_value = 2 * _p_above(abs(z), se, count - 1)
     return Interval(rho, low, high, p_value)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lib.claims.evidence import SCORES, Evidence
 from lib.claims.intervals import (
+    ALPHA,
     FEWEST_SEEDS,
     LEVEL,
     MARGIN,
@@ -21,50 +22,51 @@ from lib.claims.intervals import (
     image_differences,
     rank_correlation,
     spearman,
+    spearman_over_seeds,
 )
 from lib.runs.plan import SEARCHED, VARIANTS
 
 Verdict = Literal["supported", "not supported", "contradicted", "undecided"]
 
 
-def directional_verdict(
-    low: float, high: float, n_seeds: int | None, claimed: int = 1, margin: float = MARGIN
-) -> Verdict:
+def directional_verdict(estimate: Interval, n_runs: int | None, claimed: int = 1, margin: float = MARGIN) -> Verdict:
     """Returns the word for a claim that the effect is above 0 (claimed=1) or below 0 (claimed=-1).
 
-    One interval decides the word, so that it can be read off the picture; claims that say more take further ones, in
-    this module. In the claimed direction:
-        supported       0 < low
-        contradicted    high < 0
-        not supported   -margin < low <= 0 <= high < margin: the effect, if any, is smaller than the margin
-        undecided       all else, bounds that are nan or equal (networks that all answer alike), and fewer than
-                        FEWEST_SEEDS seeds
-    n_seeds is None for an interval over folds, in each of which seed and patients are others: however few, their
-    scatter is that of all sources together, so that their number is in the interval already. A supported effect may
-    still be smaller than the margin: the interval shows it. "Not supported" within a 95% interval is an equivalence
-    test (`Contrast.p_equivalent`) at 2.5%, stricter than the usual 5%.
+        supported       the interval lies on the claimed side of 0
+        contradicted    it lies on the other side
+        not supported   neither, and the effect is smaller than the margin: `Estimate.p_equivalent` is below ALPHA
+        undecided       all else, an interval that is unknown or has no width (networks that all answer alike), and
+                        fewer than FEWEST_SEEDS runs
+
+    The first two use the interval as it is adjusted; equivalence is a test of its own at its own level, so that it is
+    not made harder by the number of other contrasts. A supported effect may be smaller than the margin, too.
+
+    Args:
+        n_runs: None for an interval over folds, in each of which seed and patients are others: their scatter is that of
+            all sources together, so that their number is in the interval already.
     """
-    low, high = (low, high) if claimed > 0 else (-high, -low)
-    if n_seeds is not None and n_seeds < FEWEST_SEEDS:
-        return "undecided"
-    if not low < high:
+    low, high = (estimate.ci_low, estimate.ci_high) if claimed > 0 else (-estimate.ci_high, -estimate.ci_low)
+    if (n_runs is not None and n_runs < FEWEST_SEEDS) or not low < high:
         return "undecided"
     if low > 0:
         return "supported"
     if high < 0:
         return "contradicted"
-    return "not supported" if -margin < low and high < margin else "undecided"
+    return "not supported" if isinstance(estimate, Estimate) and estimate.p_equivalent(margin) < ALPHA else "undecided"
 
 
-def noninferiority_verdict(low: float, high: float, n_seeds: int, margin: float = MARGIN) -> Verdict:
+def noninferiority_verdict(estimate: Estimate, n_runs: int, margin: float = MARGIN) -> Verdict:
     """Returns the word for a claim that nothing is lost, or less than the margin: the effect is above -margin.
 
-        supported       -margin < low
-        contradicted    high < -margin
-        undecided       all else, bounds that are nan, and fewer than FEWEST_SEEDS seeds
-    It is the directional claim about the effect plus margin, with no room for "not supported" between the two.
+    supported       p of the one-sided test (`Estimate.p_above`) is below ALPHA
+    contradicted    the interval lies below -margin
+    undecided       all else, an interval that is unknown, and fewer than FEWEST_SEEDS runs
     """
-    return directional_verdict(low + margin, high + margin, n_seeds, margin=0)
+    if n_runs < FEWEST_SEEDS or not estimate.ci_low < estimate.ci_high:
+        return "undecided"
+    if estimate.p_above(-margin) < ALPHA:
+        return "supported"
+    return "contradicted" if estimate.ci_high < -margin else "undecided"
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Judgement:
 
     Attributes:
         metric: a key of SCORES. measure: what the effect is, in words.
-        estimate: the effect, over other patients.
+        verdict, estimate: on other patients, over seeds and patients at once.
+        verdict_seeds, over_seeds: on these images with other seeds; None in folds, each of which has another seed.
         by_run: the effect in each pair of runs, in each run, or in each fold; nan where it is unknown.
         n_patients: None where patients are unknown.
         also: other effects that belong to the claim, by what they are.
@@ -145,6 +148,8 @@ class Judgement:
     measure: str
     verdict: Verdict
     estimate: Interval
+    verdict_seeds: Verdict | None
+    over_seeds: Interval | None
     by_run: tuple[float, ...]
     n_images: int
     n_patients: int | None
@@ -186,14 +191,21 @@ class CorrelationJudgement(Judgement):
 
 
 def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Contrast]:
-    """Returns every variant minus the baseline on test, train and gap, those of PRIMARY adjusted as one family."""
+    """Returns every variant minus the baseline on test, train and gap.
+
+    Those of PRIMARY are adjusted as one family in each score, for seeds and for patients: they are separate questions.
+    """
     found = {}
     for variant in evidence.by_image.index.unique("variant").drop("baseline"):
         differences = image_differences(evidence.by_image, variant, metric)
         for quantity in ("test", "train", "gap"):
             found[variant, quantity] = contrast(differences, quantity, evidence.patients)
-    adjusted = holm({key: found[key].over_patients for key in PRIMARY if key in found})
-    return found | {key: replace(found[key], over_patients=estimate) for key, estimate in adjusted.items()}
+    family = [key for key in PRIMARY if key in found]
+    over_patients = holm({key: found[key].over_patients for key in family})
+    over_seeds = holm({key: found[key].over_seeds for key in family})
+    return found | {
+        key: replace(found[key], over_patients=over_patients[key], over_seeds=over_seeds[key]) for key in family
+    }
 
 
 def judge(evidence: Evidence) -> list[Judgement | NotRun]:
@@ -219,21 +231,26 @@ def claim_results(judged: Judgement | NotRun) -> dict[str, Any]:
     claim = judged.claim
     results: dict[str, Any] = {
         "id": claim.id, "section": claim.section, "statement": claim.statement, "measure": claim.measure,
-        "metric": judged.metric, "primary": claim.primary, "verdict": judged.verdict, "missing": None, "also": [],
+        "metric": judged.metric, "primary": claim.primary, "verdict": judged.verdict, "verdict_seeds": judged.verdict,
+        "missing": None, "also": [],
     }  # fmt: skip
     if isinstance(judged, NotRun):
         return results | {"missing": judged.missing}
     results |= asdict(judged.estimate) | {
         "measure": judged.measure, "n_images": judged.n_images, "n_patients": judged.n_patients,
+        "verdict_seeds": judged.verdict_seeds, "seed_low": None, "seed_high": None, "seed_p_value": None,
         "n_seeds": len(judged.by_run), "by_run": list(judged.by_run),
         "also": [{"measure": measure, **_effect(estimate)} for measure, estimate in judged.also.items()],
     }  # fmt: skip
     if isinstance(judged, FoldsJudgement):
-        nothing = {"seed_low": None, "seed_high": None}
-        results |= nothing | {"n_folds": len(judged.by_run), "effective_clusters": len(judged.by_run)}
+        results |= {"n_folds": len(judged.by_run), "effective_clusters": len(judged.by_run)}
+    if judged.over_seeds is not None:
+        over_seeds = judged.over_seeds
+        results |= {
+            "seed_low": over_seeds.ci_low, "seed_high": over_seeds.ci_high, "seed_p_value": over_seeds.p_value
+        }  # fmt: skip
     if isinstance(judged, ContrastJudgement):
-        low, high = judged.over_seeds.interval(LEVEL)
-        results |= {"seed_low": low, "seed_high": high, "effective_clusters": judged.effective_clusters}
+        results |= {"effective_clusters": judged.effective_clusters, "seed_se": judged.over_seeds.se}
     if isinstance(judged, DepthJudgement):
         results |= {"untrained": judged.untrained, "first_gradients": dict(judged.first_gradients)}
     return _without_nan(results)
@@ -272,49 +289,69 @@ def _numbers(result: Contrast, by_run: Sequence[float]) -> dict[str, Any]:
 def _judge_contrast(
     claim: Claim, evidence: Evidence, metric: str, found: Mapping[tuple[str, str], Contrast]
 ) -> ContrastJudgement:
-    measured = found[claim.variant, claim.quantity]
-    test, gap = (found[claim.variant, quantity].over_patients for quantity in ("test", "gap"))
-    estimate, n_seeds = measured.over_patients, measured.n_seeds
-    gap_verdict = _verdict_on_gap(gap, n_seeds, evidence.by_image[metric], claim.variant)
+    measured = {quantity: found[claim.variant, quantity] for quantity in ("train", "test", "gap")}
+    over_patients = {quantity: contrast.over_patients for quantity, contrast in measured.items()}
+    over_seeds = {quantity: contrast.over_seeds for quantity, contrast in measured.items()}
+    chosen = measured[claim.quantity]
+    fell = _gap_fell(evidence.by_image[metric], claim.variant)
     also: dict[str, Interval] = {}
-    if claim.quantity == "gap":
-        verdict = gap_verdict
-    elif claim.claimed:
-        verdict = directional_verdict(estimate.ci_low, estimate.ci_high, n_seeds, claim.claimed)
-    else:
-        verdict = noninferiority_verdict(estimate.ci_low, estimate.ci_high, n_seeds)
-        estimate = replace(estimate, p_value=estimate.p_above(-MARGIN))
     if claim.id == "C4a" and evidence.equal_epochs is not None:
         equal = image_differences(evidence.equal_epochs, claim.variant, metric)
         after = f"after {evidence.at_epoch} epochs each"
         also[after] = contrast(equal, claim.quantity, evidence.patients).over_patients
     if claim.id == "C5b":
-        also |= {f"{name}, adjusted for {len(PRIMARY)}": x for name, x in (("test score", test), ("gap", gap))}
-        if test.ci_low > 0 and n_seeds >= FEWEST_SEEDS:
-            verdict = "contradicted"  # the test did improve
-        elif verdict == "supported" and gap_verdict != "supported":
-            verdict = gap_verdict  # training was hurt, and the gap did not close by it
-        elif verdict == "supported" and not test.ci_high < MARGIN:
-            verdict = "undecided"
+        for name, quantity in (("test score", "test"), ("gap", "gap")):
+            also[f"{name}, adjusted for {len(PRIMARY)}"] = over_patients[quantity]
     if "new patients" in evidence.folds:
         folds = evidence.folds["new patients"]
         by_fold = differences_by_fold(folds, claim.variant, "baseline", metric, claim.quantity)
         also[f"on {evidence.held_out}"] = fold_contrast(by_fold)
     by_run = effect_by_seed(image_differences(evidence.by_image, claim.variant, metric), claim.quantity)
-    numbers = _numbers(measured, by_run) | {"estimate": estimate}
-    return ContrastJudgement(claim=claim, metric=metric, measure=claim.measure, verdict=verdict, also=also, **numbers)
+    numbers = _numbers(chosen, by_run)
+    if not claim.claimed:  # the test that decides is that of non-inferiority
+        for name in ("estimate", "over_seeds"):
+            numbers[name] = replace(numbers[name], p_value=numbers[name].p_above(-MARGIN))
+    return ContrastJudgement(
+        claim=claim,
+        metric=metric,
+        measure=claim.measure,
+        verdict=_contrast_verdict(claim, over_patients, chosen.n_seeds, fell),
+        verdict_seeds=_contrast_verdict(claim, over_seeds, chosen.n_seeds, fell),
+        also=also,
+        **numbers,
+    )
 
 
-def _verdict_on_gap(gap: Estimate, n_seeds: int, scores: pd.Series, variant: str) -> Verdict:
-    """Returns the word for "the gap becomes smaller", undecided where the gap's mean size went the other way.
+def _contrast_verdict(claim: Claim, estimates: Mapping[str, Estimate], n_runs: int, gap_fell: bool) -> Verdict:
+    """Returns the word for a claim on a variant minus the baseline, for one question.
 
-    That is so on both sides of 0: a gap may fall below 0 and further than it was above, or rise towards it from below.
+    Args:
+        estimates: of the "train" and "test" scores and of the "gap", all over seeds or all over patients.
+        gap_fell: whether the mean size of the gap became smaller.
     """
-    verdict = directional_verdict(gap.ci_low, gap.ci_high, n_seeds, -1)
+    gap_verdict = directional_verdict(estimates["gap"], n_runs, -1)
+    # On both sides of 0: a gap may fall below 0 and further than it was above, or rise towards it from below.
+    if gap_verdict == ("contradicted" if gap_fell else "supported"):
+        gap_verdict = "undecided"
+    if claim.quantity == "gap":
+        return gap_verdict
+    if not claim.claimed:
+        return noninferiority_verdict(estimates[claim.quantity], n_runs)
+    verdict = directional_verdict(estimates[claim.quantity], n_runs, claim.claimed)
+    if claim.id != "C5b" or n_runs < FEWEST_SEEDS:
+        return verdict
+    if estimates["test"].ci_low > 0:
+        return "contradicted"  # the test did improve
+    if verdict == "supported" and gap_verdict != "supported":
+        return gap_verdict  # training was hurt, and the gap did not close by it
+    return "undecided" if verdict == "supported" and not estimates["test"].ci_high < MARGIN else verdict
+
+
+def _gap_fell(scores: pd.Series, variant: str) -> bool:
+    """Returns whether the mean gap between training and test score is nearer to 0 than the baseline's."""
     means = scores.groupby(["variant", "split"]).mean().unstack("split")
     sizes = (means["train"] - means["test"]).abs()
-    other_way = "contradicted" if sizes[variant] < sizes["baseline"] else "supported"
-    return "undecided" if verdict == other_way else verdict
+    return bool(sizes[variant] < sizes["baseline"])
 
 
 def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgement | NotRun:
@@ -334,23 +371,25 @@ def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgemen
         differences = image_differences(scores, variant, metric, other)
         return contrast(differences, "train", evidence.patients), effect_by_seed(differences, "train")
 
+    def verdict(measured: Estimate, shallower: Estimate, deeper: Estimate) -> Verdict:
+        word = directional_verdict(measured, n_runs)
+        if word == "supported" and not (deeper.ci_high < MARGIN < shallower.ci_low):
+            word = "undecided"
+        return "contradicted" if n_runs >= FEWEST_SEEDS and deeper.ci_low > MARGIN else word
+
     measured, by_run = compare("baseline", "deeper")
+    shallower, _ = compare("baseline", "constant")
     deeper, deeper_by_run = compare("deeper", "constant")
-    estimate, shallower_above = measured.over_patients, compare("baseline", "constant")[0].over_patients
-    deeper_above = deeper.over_patients
-    verdict = directional_verdict(estimate.ci_low, estimate.ci_high, measured.n_seeds)
-    if verdict == "supported" and not (deeper_above.ci_high < MARGIN < shallower_above.ci_low):
-        verdict = "undecided"
-    if measured.n_seeds >= FEWEST_SEEDS and deeper_above.ci_low > MARGIN:
-        verdict = "contradicted"
+    n_runs = measured.n_seeds
     return DepthJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=verdict,
+        verdict=verdict(*(each.over_patients for each in (measured, shallower, deeper))),
+        verdict_seeds=verdict(*(each.over_seeds for each in (measured, shallower, deeper))),
         also={
-            "shallower network minus the better trivial answer": shallower_above,
-            "reconstructed deeper network minus the better trivial answer": deeper_above,
+            "shallower network minus the best constant answer": shallower.over_patients,
+            "reconstructed deeper network minus the best constant answer": deeper.over_patients,
         },
         untrained=sum(effect <= MARGIN for effect in deeper_by_run),
         first_gradients=evidence.first_gradients,
@@ -368,13 +407,17 @@ def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> Correlation
     borders = evidence.border_contrast.dropna()
     by_run = evidence.by_image[metric].loc["baseline"].xs("test", level="split").unstack("seed").loc[borders.index]
     patients = None if evidence.patients is None else [evidence.patients["test", name] for name in borders.index]
+    n_runs = by_run.shape[1]
     found = spearman(borders.to_numpy(), by_run.mean(axis=1).to_numpy(), patients)
+    over_seeds = spearman_over_seeds(borders.to_numpy(), by_run.to_numpy().T)
     return CorrelationJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=directional_verdict(found.ci_low, found.ci_high, by_run.shape[1], margin=0),
+        verdict=directional_verdict(found, n_runs),
+        verdict_seeds=directional_verdict(over_seeds, n_runs),
         estimate=found,
+        over_seeds=over_seeds,
         by_run=tuple(rank_correlation(borders.to_numpy(), scores.to_numpy()) for _, scores in by_run.items()),
         n_images=len(borders),
         n_patients=None if patients is None else len(set(patients)),
@@ -386,7 +429,10 @@ def _in_folds(evidence: Evidence, by_fold: Sequence[float]) -> dict[str, Any]:
     """Returns what a `FoldsJudgement` takes from its folds of the training images."""
     images = evidence.constant_answer.index
     patients = evidence.patients and {evidence.patients["train", name] for name in images}
-    return {"by_run": tuple(by_fold), "n_images": len(images), "n_patients": patients and len(patients)}
+    return {
+        "by_run": tuple(by_fold), "n_images": len(images), "n_patients": patients and len(patients),
+        "verdict_seeds": None, "over_seeds": None,
+    }  # fmt: skip
 
 
 def _judge_layers(claim: Claim, evidence: Evidence, metric: str) -> FoldsJudgement | NotRun:
@@ -394,12 +440,11 @@ def _judge_layers(claim: Claim, evidence: Evidence, metric: str) -> FoldsJudgeme
         return _full_run(claim, metric)
     by_fold = differences_by_fold(evidence.folds["dropout layers"], "one", "two", metric)
     estimate = fold_contrast(by_fold)
-    verdict = directional_verdict(estimate.ci_low, estimate.ci_high, None)
     return FoldsJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=verdict,
+        verdict=directional_verdict(estimate, None),
         estimate=estimate,
         also={},
         **_in_folds(evidence, by_fold),
@@ -411,12 +456,12 @@ def _judge_epochs(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudg
         return NotRun(claim=claim, metric=metric, missing="more epochs, so that both are scored after the same number")
     differences = image_differences(evidence.equal_epochs, "dropout", metric)
     measured = contrast(differences, "train", evidence.patients)
-    estimate = measured.over_patients
     return ContrastJudgement(
         claim=claim,
         metric=metric,
         measure=f"training score after {evidence.at_epoch} epochs, dropout minus baseline",
-        verdict=directional_verdict(estimate.ci_low, estimate.ci_high, measured.n_seeds, -1),
+        verdict=directional_verdict(measured.over_patients, measured.n_seeds, -1),
+        verdict_seeds=directional_verdict(measured.over_seeds, measured.n_seeds, -1),
         also={},
         **_numbers(measured, effect_by_seed(differences, "train")),
     )
@@ -440,7 +485,7 @@ def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> FoldsJu
         p_value = min(1.0, estimate.p_value * len(others))
         widened[other] = replace(estimate, ci_low=low, ci_high=high, p_value=p_value)
     best = min(others, key=lambda other: widened[other].effect)
-    verdict = directional_verdict(widened[best].ci_low, widened[best].ci_high, None)
+    verdict = directional_verdict(widened[best], None)
     if verdict == "supported" and not all(estimate.ci_low > 0 for estimate in widened.values()):
         verdict = "undecided"
     if any(estimate.ci_high < 0 for estimate in widened.values()):

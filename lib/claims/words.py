@@ -9,8 +9,8 @@ import pandas as pd
 from lib.claims.evidence import SCORES, Evidence, patients_of
 from lib.claims.intervals import (
     FEWEST_SEEDS,
-    LEVEL,
     MARGIN,
+    Estimate,
     Interval,
     effect_by_seed,
     fold_contrast,
@@ -20,11 +20,13 @@ from lib.claims.intervals import (
 from lib.claims.verdicts import (
     CLAIMS,
     PRIMARY,
+    ContrastJudgement,
     CorrelationJudgement,
     DepthJudgement,
     FoldsJudgement,
     Judgement,
     NotRun,
+    Verdict,
     contrasts,
     differences_by_fold,
 )
@@ -50,17 +52,20 @@ def with_interval(estimate: Interval) -> str:
     """Returns an effect and, where it is known, its interval: "+0.012 [−0.003, +0.027]"; "-" for an unknown effect."""
     if np.isnan(estimate.effect):
         return "-"
-    return f"{number(estimate.effect)} {_bounds(estimate.ci_low, estimate.ci_high)}".rstrip()
+    return f"{number(estimate.effect)} {_bounds(estimate)}".rstrip()
 
 
-def _bounds(low: float, high: float) -> str:
+def _bounds(estimate: Interval) -> str:
+    low, high = estimate.ci_low, estimate.ci_high
     return "" if np.isnan(low) or np.isnan(high) else f"[{number(low)}, {number(high)}]"
 
 
 def verdict_table(
     judged: Sequence[Judgement | NotRun], section: str = "", reference: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
-    """Returns the verdicts on the claims of a section, or of all, with effects and intervals in both scores.
+    """Returns the verdicts on the claims of a section, or of all, in both scores and on both questions.
+
+    Each score has its effect, the verdict and interval on these images with other seeds, and those on other patients.
 
     Args:
         judged: as `judge` returns it.
@@ -72,8 +77,7 @@ def verdict_table(
         if one.claim.section.startswith(section):
             row = rows.setdefault(one.claim.id, {"the study says that": one.claim.statement})
             score = SCORES[one.metric]
-            row[score] = one.verdict
-            row[f"effect in {score}"] = "-" if isinstance(one, NotRun) else with_interval(one.estimate)
+            row |= {f"{score}: {column}": cell for column, cell in _verdict_cells(one).items()}
     if reference is not None:
         column = f"in {reference['seeds']} runs on {reference['name']}: DSC, Dice"
         for claim_id, row in rows.items():
@@ -81,15 +85,31 @@ def verdict_table(
     return pd.DataFrame(rows).T.rename_axis("claim")
 
 
+def _verdict_cells(one: Judgement | NotRun) -> dict[str, str]:
+    """Returns the cells of a claim in one score: its effect, and what is known of it for other seeds and patients."""
+    if isinstance(one, NotRun):
+        return {"effect": "-", "other seeds": one.verdict, "other patients": one.verdict}
+    return {
+        "effect": "-" if np.isnan(one.estimate.effect) else number(one.estimate.effect),
+        "other seeds": "-" if one.over_seeds is None else f"{one.verdict_seeds} {_bounds(one.over_seeds)}".rstrip(),
+        "other patients": f"{one.verdict} {_bounds(one.estimate)}".rstrip(),
+    }
+
+
 def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     """Returns a paragraph on one claim as judged in DSC and in Dice, whose words come from the numbers."""
     if isinstance(dsc, NotRun) or isinstance(dice, NotRun):
         return f"Not run here: it takes {next(one.missing for one in (dsc, dice) if isinstance(one, NotRun))}."
-    if dsc.verdict == dice.verdict:
-        sentences = [f"**{dsc.verdict.capitalize()}** in both scores."]
-    else:
-        sentences = [f"**{dsc.verdict.capitalize()}** in DSC, **{dice.verdict}** in Dice: the two scores disagree."]
-    sentences.append(_in_both(dsc.measure, dsc.estimate, dice.estimate))
+    sentences = []
+    if dsc.over_seeds is not None and dice.over_seeds is not None and dsc.verdict_seeds is not None:
+        sentences += [
+            f"On these images with other seeds: {_verdicts(dsc.verdict_seeds, dice.verdict_seeds)}.",
+            _in_both(dsc.measure, dsc.over_seeds, dice.over_seeds),
+        ]
+    patients = "patients" if dsc.n_patients else "images"
+    sentences.append(f"On other {patients}: {_verdicts(dsc.verdict, dice.verdict)}.")
+    measure = dsc.measure if not sentences[1:] else "the same effect"
+    sentences.append(_in_both(measure, dsc.estimate, dice.estimate))
     if np.isnan(dsc.estimate.ci_low):
         return " ".join([*sentences, "There is no interval: too few runs or patients, or scores that do not differ."])
     patients = f"{dsc.n_patients} patients" if dsc.n_patients else "images taken as independent of each other"
@@ -97,18 +117,27 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     if isinstance(dsc, FoldsJudgement):
         sentences.append(f"The interval is over {n_runs} folds, which divide {patients}.")
     elif isinstance(dsc, CorrelationJudgement):
-        sentences.append(f"The interval is over {patients}, with the score's mean over {n_runs} runs as it is.")
+        sentences.append(f"The last interval is over {patients}, with the score's mean over {n_runs} runs as it is.")
     else:
-        sentences.append(f"The interval is over {n_runs} runs and {patients}.")
+        sentences.append(f"The last interval is over {n_runs} runs and {patients}.")
     if dsc.claim.primary:
-        sentences.append(f"It is adjusted for {len(PRIMARY)} contrasts by Holm's procedure.")
+        sentences.append(f"Both are adjusted for {len(PRIMARY)} contrasts by Holm's procedure.")
+    elif isinstance(dsc, ContrastJudgement):
+        sentences.append("This comparison is exploratory: its intervals are not adjusted for the number of claims.")
     if not isinstance(dsc, FoldsJudgement) and n_runs < FEWEST_SEEDS:
         sentences.append(f"Fewer than {FEWEST_SEEDS} runs decide nothing.")
     if dsc.claim.id == "C5c":
         sentences.append(f"It and those below are widened for {len(dsc.also)} comparisons, after Bonferroni.")
-    small = any(one.verdict == "supported" and abs(one.estimate.effect) < MARGIN for one in (dsc, dice))
+    small = any(
+        "supported" in (one.verdict, one.verdict_seeds) and abs(one.estimate.effect) < MARGIN for one in (dsc, dice)
+    )
     if small and dsc.claim.claimed:
         sentences.append(f"An effect below {MARGIN} hardly matters.")
+    margin = dsc.estimate.smallest_margin if isinstance(dsc.estimate, Estimate) else np.nan
+    if dsc.verdict == "undecided" and dsc.claim.claimed and np.isfinite(margin):
+        sentences.append(
+            f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
+        )
     sentences += [_in_both(measure, dsc.also[measure], dice.also[measure]) for measure in dsc.also]
     if isinstance(dsc, DepthJudgement) and isinstance(dice, DepthJudgement):
         sentences.append(
@@ -122,6 +151,10 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
                 f"{shallower:.2g}."
             )
     return " ".join(sentences)
+
+
+def _verdicts(dsc: Verdict | None, dice: Verdict | None) -> str:
+    return f"**{dsc}** in both scores" if dsc == dice else f"**{dsc}** in DSC, **{dice}** in Dice"
 
 
 def _in_both(measure: str, dsc: Interval, dice: Interval) -> str:
@@ -142,7 +175,7 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
             rows[f"{score}, {quantity}"] = {
                 "variant minus baseline [95% interval]": with_interval(measured.over_patients),
                 "adjusted": f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-",
-                "over seeds alone": _bounds(*measured.over_seeds.interval(LEVEL)) or "-",
+                "over seeds alone": _bounds(measured.over_seeds) or "-",
                 "above 0": f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs",
             }
     return pd.DataFrame(rows).T

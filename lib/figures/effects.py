@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.claims.intervals import LEVEL, MARGIN
+from lib.claims.intervals import MARGIN
 from lib.claims.verdicts import (
     PRIMARY,
     ContrastJudgement,
@@ -70,7 +70,8 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
         for one in (difference for difference in differences if difference.metric == metric):
             row = ids.index(one.claim.id)
             if isinstance(one, ContrastJudgement):
-                draw_interval(ax, one.over_seeds.interval(LEVEL), row, color=colour, linewidth=7, alpha=0.25)
+                bounds = (one.over_seeds.ci_low, one.over_seeds.ci_high)
+                draw_interval(ax, bounds, row, color=colour, linewidth=7, alpha=0.25)
             draw_runs(ax, one.by_run, row + 0.28)
             draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), row, color=colour, linewidth=1.8)
             ax.plot(one.estimate.effect, row, "o", color=colour, markersize=6)
@@ -110,8 +111,8 @@ def _caption(
     compared = f", or for C5c's {max(widened)} comparisons," if widened else ""
     caption = (
         f"Effects on {dataset} over {runs} of each network{over_folds}. Dots: means. Ticks below: single runs or "
-        f"folds. Dark lines: 95% intervals over seeds and patients, adjusted for {len(PRIMARY)} contrasts{compared} "
-        "where a claim is among them. Pale lines: 95% intervals over seeds alone, with these images fixed. Grey band: "
+        "folds. Dark lines: 95% intervals over seeds and patients. Pale lines: over seeds alone, with these images "
+        f"fixed. Both are adjusted for {len(PRIMARY)} contrasts{compared} where a claim is among them. Grey band: "
         f"effects smaller than {MARGIN}."
     )
     if far:

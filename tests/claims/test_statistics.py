@@ -15,6 +15,7 @@ from lib.claims.intervals import (
     holm,
     image_differences,
     spearman,
+    spearman_over_seeds,
 )
 from lib.claims.verdicts import directional_verdict, noninferiority_verdict
 
@@ -197,6 +198,20 @@ def test_spearman_is_that_of_scipy():
         assert (found.p_value < 0.05) == (found.ci_low > 0)
 
 
+def test_spearman_over_seeds_is_the_jackknife_of_runs():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=40)
+    y = x + rng.normal(size=(5, 40))
+    found = spearman_over_seeds(x, y)
+    z, *without = (np.arctanh(stats.spearmanr(x, np.delete(y, left_out, axis=0).mean(axis=0)).statistic)
+                   for left_out in ([], 0, 1, 2, 3, 4))  # fmt: skip
+    se = np.sqrt(0.8 * sum((each - z) ** 2 for each in without))
+    half_width = 2.776445 * se  # t(4) at 97.5%
+    assert np.arctanh((found.effect, found.ci_low, found.ci_high)) == pytest.approx((z, z - half_width, z + half_width))
+    assert spearman_over_seeds(x, y[:, :] * 0 + x).ci_low != found.ci_low
+    assert np.isnan([spearman_over_seeds(x, y[:1]).ci_low, spearman_over_seeds(x, y * 0).effect]).all()
+
+
 def test_spearman_without_patients_is_close_to_bonett_and_wright():
     x, y = np.random.default_rng(1).normal(size=(2, 400))
     found = spearman(x, x + y)
@@ -220,7 +235,8 @@ def test_spearman_of_what_has_no_ranks_is_nan():
         (0.001, 0.03, 6, "supported", "contradicted"),
         (-0.03, -0.001, 6, "contradicted", "supported"),
         (-0.009, 0.009, 6, "not supported", "not supported"),
-        (-0.009, 0.011, 6, "undecided", "undecided"),
+        (-0.009, 0.011, 6, "not supported", "not supported"),  # within 0.010 at 90%
+        (-0.009, 0.012, 6, "undecided", "undecided"),
         (-0.02, 0.005, 6, "undecided", "undecided"),
         (0.0, 0.02, 6, "undecided", "undecided"),
         (0.001, 0.005, 20, "supported", "contradicted"),
@@ -231,8 +247,14 @@ def test_spearman_of_what_has_no_ranks_is_nan():
     ],
 )
 def test_directional_verdict_follows_the_interval(low, high, seeds, above, below):
-    assert directional_verdict(low, high, seeds) == above
-    assert directional_verdict(low, high, seeds, claimed=-1) == below
+    assert directional_verdict(normal(low, high), seeds) == above
+    assert directional_verdict(normal(low, high), seeds, claimed=-1) == below
+
+
+def normal(low: float, high: float) -> Estimate:
+    """A normal estimate with this 95% interval."""
+    half_width = (high - low) / 2
+    return Estimate(low + half_width, low, high, 0.5, half_width / 1.959964, np.inf)
 
 
 @pytest.mark.parametrize(
@@ -240,22 +262,35 @@ def test_directional_verdict_follows_the_interval(low, high, seeds, above, below
     [
         (-0.009, 0.05, 6, "supported"),
         (-0.03, -0.011, 6, "contradicted"),
-        (-0.011, 0.01, 6, "undecided"),
+        (-0.011, 0.01, 6, "supported"),  # above -0.010 in a one-sided test at 5%
+        (-0.012, 0.01, 6, "undecided"),
         (-0.03, -0.009, 6, "undecided"),
         (-0.009, 0.05, 5, "undecided"),
         (np.nan, np.nan, 20, "undecided"),
     ],
 )
 def test_noninferiority_verdict_follows_the_interval(low, high, seeds, verdict):
-    assert noninferiority_verdict(low, high, seeds) == verdict
+    assert noninferiority_verdict(normal(low, high), seeds) == verdict
 
 
 @pytest.mark.parametrize("scale", [0.3, 1, 3])
-def test_not_supported_is_an_equivalence_test_where_the_interval_holds_zero(scale):
+def test_not_supported_is_an_equivalence_test_at_5_percent_where_the_interval_holds_zero(scale):
     for seed in range(20):
         found = study(simulated(seed) * scale, NINE).over_patients
-        said = directional_verdict(found.ci_low, found.ci_high, 20) == "not supported"
-        assert said == (found.p_equivalent() < 0.025 and found.ci_low <= 0 <= found.ci_high)
+        low, high = found.interval(0.90)
+        not_supported = directional_verdict(found, 20) == "not supported"
+        assert not_supported == (low > -0.01 and high < 0.01 and found.ci_low <= 0 <= found.ci_high)
+        assert found.p_equivalent(found.smallest_margin) == pytest.approx(0.05)
+        for margin, word in ((0.99, "undecided"), (1.01, "not supported")):
+            holds_zero = found.ci_low <= 0 <= found.ci_high
+            assert not holds_zero or directional_verdict(found, 20, margin=margin * found.smallest_margin) == word
+
+
+def test_equivalence_is_not_made_harder_by_the_number_of_contrasts():
+    found = Estimate.unadjusted(0.001, 0.004, 30)
+    adjusted = holm(dict.fromkeys(range(6), found))[0]
+    assert adjusted.ci_high > 0.01 > found.interval(0.90)[1]
+    assert directional_verdict(adjusted, 20) == "not supported"
 
 
 def test_one_seed_tells_no_interval():
@@ -264,7 +299,7 @@ def test_one_seed_tells_no_interval():
     assert np.isfinite(found.effect)
     unknown = (found.se, found.ci_low, found.p_value, contrast.over_seeds.ci_low, contrast.effective_clusters)
     assert np.isnan(unknown).all()
-    assert directional_verdict(found.ci_low, found.ci_high, contrast.n_seeds) == "undecided"
+    assert directional_verdict(found, contrast.n_seeds) == "undecided"
     assert np.isnan([holm({"a": found, "b": of_p(0.02)})["a"].ci_low, holm({"a": found})["a"].p_value]).all()
     assert holm({"a": found, "b": of_p(0.02)})["b"].p_value == pytest.approx(0.04)
 
@@ -274,14 +309,14 @@ def test_one_patient_tells_no_headline_interval():
     found = contrast.over_patients
     assert np.isnan([found.se, found.ci_low, found.p_value, found.p_equivalent()]).all()
     assert contrast.over_seeds.ci_low > 0.9  # training noise alone is known
-    assert directional_verdict(found.ci_low, found.ci_high, contrast.n_seeds) == "undecided"
+    assert directional_verdict(found, contrast.n_seeds) == "undecided"
 
 
 def test_variants_that_never_differ_are_equivalent():
     found = study(np.zeros((6, 60)), NINE).over_patients
     assert (found.effect, found.se, found.ci_low, found.ci_high, found.p_value) == (0, 0, 0, 0, 1)
     assert (found.p_equivalent(), found.p_above(-0.01), found.p_above(0.01)) == (0, 0, 1)
-    assert directional_verdict(found.ci_low, found.ci_high, 6) == "undecided"  # they may all answer alike
+    assert directional_verdict(found, 6) == "undecided"  # they may all answer alike
 
 
 def test_a_constant_difference_is_its_own_interval():
@@ -291,7 +326,7 @@ def test_a_constant_difference_is_its_own_interval():
 
 def test_supported_vanishes_where_labels_are_shuffled_within_pairs():
     found = study(values := simulated(1, effect=0.02), NINE).over_patients
-    assert directional_verdict(found.ci_low, found.ci_high, 20) == "supported"
+    assert directional_verdict(found, 20) == "supported"
     rng = np.random.default_rng(2)
     shuffled = values * rng.choice([-1, 1], size=(2000, 20, 1))
     clusters = np.unique(list(NINE), return_inverse=True)[1]
@@ -352,8 +387,8 @@ def test_one_fold_tells_no_interval():
 
 
 def test_folds_decide_whatever_their_number():
-    assert directional_verdict(0.01, 0.02, None) == "supported"
-    assert directional_verdict(float("nan"), float("nan"), None) == "undecided"
+    assert directional_verdict(normal(0.01, 0.02), None) == "supported"
+    assert directional_verdict(normal(float("nan"), float("nan")), None) == "undecided"
 
 
 def test_a_third_variant_with_other_seeds_changes_nothing():

@@ -247,7 +247,19 @@ def test_a_correlation_has_an_axis_of_its_own_among_the_effects():
     assert "rank correlations with DSC (filled) and Dice (hollow)" in figure.caption
 
 
-NUMBERS = ("effect", "ci_low", "ci_high", "seed_low", "seed_high", "se", "df", "p_value", "effective_clusters")
+NUMBERS = (
+    "effect",
+    "ci_low",
+    "ci_high",
+    "seed_low",
+    "seed_high",
+    "se",
+    "df",
+    "p_value",
+    "effective_clusters",
+    "seed_p_value",
+    "seed_se",
+)
 OTHERS = [{"measure": name, "effect": 0.01, "ci_low": -0.01, "ci_high": 0.03} for name in ("one", "other")]
 JUDGED = (
     written(by_run=[0.02, 0.2, 0], also=OTHERS),
