@@ -1,5 +1,8 @@
 """Figures of images and masks: data in, `Figure` out."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -10,8 +13,11 @@ from matplotlib.patches import Patch
 from skimage.segmentation import mark_boundaries
 
 from lib.data.dataset import Dataset, Split
+from lib.data.stain import stain_range, unmix
 from lib.evaluation import THRESHOLD
 from lib.figures.style import BACKDROP, COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
+from lib.runs.run import Run
+from lib.runs.scores import extreme_images, image_scores
 
 STAIN_NAMES = ("Haematoxylin", "Eosin", "Rest")
 
@@ -82,28 +88,33 @@ def figure_foreground(number: int, dataset: Dataset) -> ReportFigure:
 
 
 @mpl.rc_context(STYLE)
-def figure_stains(number: int, colours: Split, stains: Split) -> ReportFigure:
+def figure_stains(number: int, train: Split, count: int = 3) -> ReportFigure:
     """Composes images in their colours, and as haematoxylin, eosin and what these do not explain.
 
     Args:
         number: of the figure.
-        colours, stains: the same few images with the stain "rgb" and "unmixed".
+        train: the training images in their colours, which set the range of each stain. Images that have colour are
+            shown, evenly chosen, if there are any.
+        count: how many to show.
     """
+    candidates = np.flatnonzero(train.coloured) if train.coloured.any() else np.arange(len(train))
+    shown = train.part(candidates[np.unique(np.linspace(0, len(candidates) - 1, count).round().astype(int))])
+    stains = unmix(shown.images, stain_range(train.images))
     caption = (
-        f"{len(colours)} training images, in their colours and unmixed, dark where much of a stain is. Each stain is "
+        f"{len(shown)} training images, in their colours and unmixed, dark where much of a stain is. Each stain is "
         "scaled from the 1st to the 99th percentile of the training images; the rest is what the two do not explain."
     )
-    alt = f"{len(colours)} images in colours, and as haematoxylin, eosin and the rest."
+    alt = f"{len(shown)} images in colours, and as haematoxylin, eosin and the rest."
     data = pd.DataFrame(
         [
-            {"name": name, "channel": channel, "mean": of.mean(), "standard deviation": of.std()}
-            for name, image in zip(colours.names, stains.images, strict=True)
-            for channel, of in zip(STAIN_NAMES, image.transpose(2, 0, 1), strict=True)
+            {"name": name, "channel": channel, "mean": amount.mean(), "standard deviation": amount.std()}
+            for name, image in zip(shown.names, stains, strict=True)
+            for channel, amount in zip(STAIN_NAMES, image.transpose(2, 0, 1), strict=True)
         ]
     )
-    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.95 * len(colours)))
-    grid = figure.subplots(len(colours), 4, squeeze=False)
-    for row, image, unmixed in zip(grid, colours.images, stains.images, strict=True):
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.95 * len(shown)))
+    grid = figure.subplots(len(shown), 4, squeeze=False)
+    for row, image, unmixed in zip(grid, shown.images, stains, strict=True):
         row[0].imshow(image)
         for ax, channel in zip(row[1:], unmixed.transpose(2, 0, 1), strict=True):
             ax.imshow(channel, cmap="gray_r", vmin=0, vmax=255)
@@ -121,6 +132,25 @@ def draw_overlay(ax: Axes, image: np.ndarray, mask_true: np.ndarray, mask_pred: 
     for kind, pixels in kinds.items():
         grey[pixels] = 0.5 * grey[pixels] + 0.5 * np.array(to_rgb(OVERLAY[kind]))
     ax.imshow(grey)
+
+
+def figure_extreme_image(
+    number: int, which: Literal["best", "worst"], runs: Sequence[Run], dataset: Dataset
+) -> ReportFigure:
+    """Composes the first run's prediction of the test image with the highest or the lowest DSC, averaged over runs.
+
+    Args:
+        number: of the figure.
+        which: "best" or "worst".
+        runs: of one variant. dataset: they were scored on.
+    """
+    by_image = image_scores({"baseline": runs}, dataset)
+    name = str(extreme_images(by_image)[which].name)
+    scores = by_image.loc[("baseline", runs[0].config.seed, "test", name)]
+    probability = runs[0].probabilities(dataset.test, name)
+    image, mask_true = dataset.test.pair(name)
+    n_images, n_seeds = len(dataset.test), len(runs)
+    return figure_prediction(number, which, name, image, mask_true, probability, scores, n_images, n_seeds)
 
 
 @mpl.rc_context(STYLE)
