@@ -1,15 +1,22 @@
 """Where the project's files lie, how a folder is locked and published, and how many processors there are."""
 
+import ctypes
+import errno
 import fcntl
-import hashlib
+import glob
 import os
 import shutil
+import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lib._errors import ignore_interrupts
 
 ROOT: Path = Path(__file__).resolve().parent.parent  # of the project; relative dataset folders start here
 REPORTS = ROOT / "reports"
+LONGEST_TMPDIR = 40  # bytes of a folder for temporary files that leave room for the name of a socket in it
 
 
 def cores() -> int:
@@ -41,31 +48,94 @@ def unlock(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _set_aside(target: Path) -> Path:
-    """Returns where the old report is while the new one takes its place."""
-    return target.with_name(f".{target.name}.old")
+def _sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's list of names, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges two folders of one parent in one step (Linux 3.15 and later); returns False where that cannot be."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):  # of an old kernel, or a file system without it
+        return False
+    raise OSError(code, os.strerror(code), str(second))
 
 
 def publish(new: Path, target: Path) -> None:
-    """Puts a finished report in the place of the old one, which stays if anything fails before."""
+    """Puts a finished folder in the place of an old one, at every moment whole: the old one or the new one.
+
+    Both survive a power cut. The old one is deleted.
+    """
+    for path in (*new.rglob("*"), new):
+        _sync(path)
     recover(target)
-    if target.exists():
+    incoming = Path(tempfile.mkdtemp(prefix=f".{target.name}.next-", dir=target.parent))
+    new.rename(incoming)  # beside the target: a folder without write permission can be renamed within its parent only
+    ignore_interrupts()
+    if target.exists() and not _exchange(incoming, target):
+        print(f"note: {target.parent} cannot exchange folders in one step; replaced in two", file=sys.stderr)
         target.rename(_set_aside(target))
     try:
-        new.rename(target)
+        if incoming.exists() and not target.exists():
+            incoming.rename(target)
     finally:
+        _sync(target.parent)
         recover(target)
 
 
+def _set_aside(target: Path) -> Path:
+    """Returns where the old folder is between two steps, where one step cannot be."""
+    return target.with_name(f".{target.name}.old")
+
+
 def recover(target: Path) -> None:
-    """Puts back the old report where publishing was cut off between its two steps, and clears it away after both."""
+    """Puts back an old folder where its replacement was cut off, and deletes what is left beside a whole one."""
     old = _set_aside(target)
-    if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-    elif old.exists():
+    if old.exists() and not target.exists():
         old.rename(target)
+    for left in (old, *target.parent.glob(f".{glob.escape(target.name)}.next-*")):
+        delete(left)
 
 
-def temporary_folder(target: Path) -> Path:
-    """Returns where temporary files lie while a report is made; named after it, so that the next one finds them."""
-    return Path(tempfile.gettempdir()) / f"report-{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}"
+def delete(folder: Path) -> None:
+    """Deletes a folder with all that it holds, and says where that fails; nothing there is fine."""
+    with suppress(OSError):  # said below
+        folder.chmod(0o700)  # a folder without write permission keeps its files
+        for parent, names, _ in os.walk(folder):
+            for inner in (Path(parent, name) for name in names):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+    with suppress(OSError):
+        shutil.rmtree(folder)
+    if folder.exists():
+        print(f"note: could not delete {folder}", file=sys.stderr)
+
+
+@contextmanager
+def temporary_files(staging: Path) -> Iterator[Path]:
+    """Lends a temporary folder for a locked staging folder, after deleting the one that a killed process left.
+
+    Its name cannot be guessed, so that nobody can take it; it is kept in the staging folder. Kernels have sockets
+    in it, whose paths must be shorter than 108 bytes.
+    """
+    record = staging / "temporary"
+    if record.is_file() and (left := Path(record.read_text(encoding="utf-8"))).name.startswith("report-"):
+        delete(left)
+    usual = Path(tempfile.gettempdir())
+    base = usual if len(os.fsencode(usual)) <= LONGEST_TMPDIR else Path("/tmp")
+    folder = Path(tempfile.mkdtemp(prefix="report-", dir=base))
+    record.write_text(str(folder), encoding="utf-8")
+    try:
+        yield folder
+    finally:
+        delete(folder)

@@ -1,12 +1,11 @@
 """`python -m lib.data`, the command behind `make data`: imports the Warwick-QU archive, or checks a folder."""
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib._errors import Problem, UserError
+from lib._errors import Problem, UserError, did_you_mean, run_command
 from lib._files import ROOT
 from lib.data.dataset import SIZE, check_size, duplicates, shared_patients
 from lib.data.reading import read_folder
@@ -35,34 +34,25 @@ def check(folder: Path, size: int | None) -> None:
         print(f"patients or groups in both {first} and {second}:", ", ".join(patients) or "none")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs ARCHIVE=FILE [SIZE=128] (import) or CHECK=DIR [SIZE=..] (check); returns the exit code."""
+def import_or_check(arguments: Sequence[str]) -> None:
+    """Carries out ARCHIVE=FILE [SIZE=128] (import) or CHECK=DIR [SIZE=...] (check)."""
     known = ("ARCHIVE", "CHECK", "SIZE")
-    try:
-        given = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
-        for name in sorted(given.keys() - set(known)):
-            near = difflib.get_close_matches(name, known, 1, 0.4)
-            raise UserError(
-                f"{name}: unknown; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
-            )
-        if ("ARCHIVE" in given) == ("CHECK" in given):
-            raise UserError("make data: expected either ARCHIVE=FILE or CHECK=DIR")
-        size = check_size(given["SIZE"]) if "SIZE" in given else None
-        if "CHECK" in given:
-            check(ROOT / Path(given["CHECK"]).expanduser(), size)
-            return 0
-        made = import_archive(ROOT / Path(given["ARCHIVE"]).expanduser(), size or SIZE).relative_to(ROOT)
-        print(f"{made}: {len(list((ROOT / made).glob('*/image_*.png')))} pairs; next: make report DATASET={made}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was written or replaced.", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    given = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
+    for name in sorted(given.keys() - set(known)):
+        raise UserError(f"{name}: unknown; {did_you_mean(name, known)}")
+    if ("ARCHIVE" in given) == ("CHECK" in given):
+        raise UserError("make data: expected either ARCHIVE=FILE or CHECK=DIR")
+    size = check_size(given["SIZE"]) if "SIZE" in given else None
+    if "CHECK" in given:
+        check(ROOT / Path(given["CHECK"]).expanduser(), size)
+        return
+    made = import_archive(ROOT / Path(given["ARCHIVE"]).expanduser(), size or SIZE).relative_to(ROOT)
+    print(f"{made}: {len(list((ROOT / made).glob('*/image_*.png')))} pairs; next: make report DATASET={made}")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code."""
+    return run_command(lambda: import_or_check(arguments), "nothing was written or replaced.")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
-from lib._files import ROOT, cores
+from lib._files import ROOT, cores, publish, recover
 from lib.data.dataset import SIZE, check_size
 from lib.data.folders import Row, read_table
 from lib.data.images import read_image, read_mask, resize_image, resize_mask, size_text
@@ -182,10 +182,7 @@ def import_archive(archive: Path, size: int = SIZE, data: Path = ROOT / "data") 
         for path, content in results.items():  # images.csv first: the report refuses it until every image is there
             (scratch / "new" / path).parent.mkdir(parents=True, exist_ok=True)
             (scratch / "new" / path).write_bytes(content)
-        if target.exists():
-            target.rename(data / f".{target.name}.old")
-        (scratch / "new").rename(target)
-        _recover(data)
+        publish(scratch / "new", target)
     return target
 
 
@@ -214,18 +211,9 @@ def _alone(data: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise Problem(data, "to import alone", "another import at work") from None
-        _recover(data)
+        for name in ("warwick", "warwick-partial"):
+            recover(data / name)
         for left in data.glob(".import-*"):
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".import-", dir=data) as scratch:
             yield Path(scratch)
-
-
-def _recover(data: Path) -> None:
-    """Puts back a dataset whose replacement was cut off between its two renames, or clears it away after both."""
-    for name in ("warwick", "warwick-partial"):
-        old = data / f".{name}.old"
-        if (data / name).exists():
-            shutil.rmtree(old, ignore_errors=True)
-        elif old.exists():
-            old.rename(data / name)

@@ -1,13 +1,10 @@
 """Makes a report: checks, trains, executes the notebooks, and publishes.
 
-Exit code 0 after a complete report, 1 after a failed run, 2 after a user's mistake, 130 after Ctrl-C. In all but
-the first case the report that was there before is untouched.
+Unless it succeeds, the report that was there before is untouched.
 """
 
 import json
 import shlex
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +15,13 @@ from typing import Any
 import torch
 
 from lib import _files
-from lib._errors import FailedRun, UserError
-from lib._files import lock, publish, recover, temporary_folder, unlock
+from lib._errors import UserError, run_command
+from lib._files import delete, lock, publish, recover, temporary_files, unlock
 from lib.claims.evidence import Evidence, evidence
 from lib.claims.intervals import FEWEST_SEEDS
 from lib.claims.verdicts import Judgement, NotRun, judge
 from lib.data.dataset import Dataset
-from lib.report.parameters import Parameters, parse_parameters, report_name
+from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
 from lib.report.provenance import can_train_in, provenance
 from lib.report.results import collect_results
 from lib.runs.finish import report_runs
@@ -45,19 +42,18 @@ def _only_this_process(target: Path) -> Iterator[Path]:
     held = lock(staging)
     if held is None:
         raise UserError(f"reports/{target.name}: expected to make it alone, found another process at it; see NAME=")
-    temporary = temporary_folder(target)
     try:
-        for left in (*staging.iterdir(), temporary):
-            shutil.rmtree(left, ignore_errors=True)
         recover(target)
-        temporary.mkdir(mode=0o700)
-        with environment({"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(temporary / "jupyter")}):
-            tempfile.tempdir = None  # to be read anew
-            yield staging
+        with temporary_files(staging) as temporary:
+            for left in staging.iterdir():
+                if left.is_dir():
+                    delete(left)
+            with environment({"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(temporary / "jupyter")}):
+                tempfile.tempdir = None  # to be read anew
+                yield staging
     finally:
         tempfile.tempdir = None
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(staging, ignore_errors=True)
+        delete(staging)
         unlock(held)
 
 
@@ -67,7 +63,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     if not can_train_in(parameters.precision):
         raise UserError("PRECISION=bf16: expected a CPU with bfloat16 instructions, found none; elsewhere it is slower")
     dataset = parameters.load()
-    target = _files.REPORTS / report_name(parameters, dataset)
+    target = report_target(parameters, dataset)
     height, width = dataset.image_size
     print(
         f"data: {dataset.name}, {len(dataset.train)} training and {len(dataset.test)} test images of {width}x{height}"
@@ -93,7 +89,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
             )
             notebooks.write_figures(executed, new / "figures", figures)
         except notebooks.NotebookError:
-            shutil.rmtree(failed, ignore_errors=True)
+            delete(failed)
             new.rename(failed)
             raise
         measured = evidence(runs, dataset)
@@ -103,12 +99,12 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         results = {
             "schema_version": 1,
             "provenance": provenance(parameters, dataset, started, shlex.join(words))
-            | {"seconds_by_section": seconds_by_section},
+            | {"source": source_of(parameters.dataset), "seconds_by_section": seconds_by_section},
             **collect_results(runs, measured, judged, dataset, parameters),
         }
         _write_page(new, executed, results, runs["variants"], measured, judged, dataset)
         publish(new, target)
-    shutil.rmtree(failed, ignore_errors=True)
+        delete(failed)
     return target
 
 
@@ -147,16 +143,9 @@ def _write_page(
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code."""
-    try:
+
+    def make() -> None:
         target = make_report(parse_parameters(arguments), arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: no report was written or replaced; finished runs are kept.", file=sys.stderr)
-        return 130
-    except (FailedRun, OSError) as error:
-        print(f"failed: {error}\nNo report was written or replaced; finished runs are kept.", file=sys.stderr)
-        return 1
-    print(f"report: {(target / 'report.html').relative_to(_files.REPORTS.parent)}")
-    return 0
+        print(f"report: {(target / 'report.html').relative_to(_files.REPORTS.parent)}")
+
+    return run_command(make, "no report was written or replaced; finished runs are kept.")

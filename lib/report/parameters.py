@@ -1,14 +1,18 @@
 """What `make report` takes, and the name of the report."""
 
-import difflib
+import hashlib
+import json
+import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from lib import _files
-from lib._errors import UserError
+from lib._errors import UserError, did_you_mean, printable
 from lib.data.dataset import SYNTHETIC, Dataset
 from lib.data.reading import load_dataset
 from lib.runs.plan import Request
@@ -63,30 +67,55 @@ def parse_parameters(arguments: Sequence[str]) -> Parameters:
     known = [name.upper() for name in Parameters.model_fields]
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "known: " + ", ".join(known)
-            raise UserError(f"{name}: unknown parameter; {hint}")
-    if "STUDY" in given:
-        given.setdefault("SEEDS", str(STUDY_SEEDS))
+            raise UserError(f"{name}: unknown parameter; {did_you_mean(name, known)}")
     try:
-        return Parameters.model_validate({name.lower(): text for name, text in given.items()})
+        parameters = Parameters.model_validate({name.lower(): text for name, text in given.items()})
     except ValidationError as error:
         problem = error.errors()[0]
         expected = problem["msg"].removeprefix("Input should be ").split(", unable")[0]
         raise UserError(f"{str(problem['loc'][0]).upper()}: expected {expected}, found {problem['input']!r}") from None
+    if parameters.study and "SEEDS" not in given:
+        return parameters.model_copy(update={"seeds": STUDY_SEEDS})
+    return parameters
 
 
-def report_name(parameters: Parameters, dataset: Dataset) -> str:
-    """Returns the name of the report's folder; raises UserError for one that cannot be used."""
-    name = parameters.name or dataset.name
+def report_folder(name: str, parameters: Parameters) -> Path:
+    """Returns the folder of a report of that name; raises UserError for a name that cannot be used."""
     taken = name in RESERVED and not name == parameters.dataset == SYNTHETIC
-    if taken or name.endswith(("-study", ".failed")) or not re.fullmatch(r"[^/\\\0-\x1f.][^/\\\0-\x1f]{0,99}", name):
+    if taken or name.endswith((".failed", "-study")) or not re.fullmatch(r"[^/\\\0-\x1f.][^/\\\0-\x1f]{0,99}", name):
         raise UserError(
-            f"NAME={name}: expected a folder name that starts with no dot, is none of {', '.join(RESERVED)} "
+            f"NAME={printable(name)}: expected a folder name that starts with no dot, is none of {', '.join(RESERVED)} "
             "and does not end in -study or .failed; choose one with NAME="
         )
-    name += "-study" * parameters.study
-    target = _files.REPORTS / name
+    return _files.REPORTS / (name + "-study" * parameters.study)
+
+
+def source_of(dataset: str) -> str:
+    """Returns what tells the source of a dataset from another of the same name: a hash, since paths are private."""
+    folder = (_files.ROOT / Path(dataset).expanduser()).resolve()
+    inside = folder.relative_to(_files.ROOT) if folder.is_relative_to(_files.ROOT) else folder
+    return hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
+
+
+def report_target(parameters: Parameters, dataset: Dataset) -> Path:
+    """Returns the folder to make a report in; raises UserError where something else than its last version is there.
+
+    A report of other data from another folder is replaced only where NAME= asks for that.
+    """
+    target = report_folder(parameters.name or dataset.name, parameters)
+    failed = target.with_name(f"{target.name}.failed")
     if target.is_symlink() or (target.exists() and not (target / "results.json").is_file()):
-        raise UserError(f"reports/{name}: expected a report or nothing, found something else; move it away")
-    return name
+        raise UserError(f"reports/{target.name}: expected a report or nothing, found something else; move it away")
+    if failed.is_symlink() or (failed.exists() and not failed.is_dir()):
+        raise UserError(f"reports/{failed.name}: expected a folder or nothing, found a file; move it away")
+    if target.exists() and not parameters.name:
+        theirs: dict[str, Any] = {}
+        with suppress(OSError, ValueError, KeyError):  # a damaged report is replaced
+            theirs = json.loads((target / "results.json").read_bytes())["provenance"]
+        source, data = theirs.get("source"), theirs.get("dataset_sha256")
+        if source and source != source_of(parameters.dataset) and data != dataset.sha256:
+            raise UserError(
+                f"reports/{target.name}: expected a report of DATASET={printable(parameters.dataset)}, found one of "
+                f"another folder called {dataset.name}; give this one a name with NAME="
+            )
+    return target

@@ -1,7 +1,4 @@
-"""`make verify`: whether runs at hand reproduce the committed results of a full study.
-
-Exit code 0 if every number is reproduced, 1 if one is not, 2 after a user's mistake.
-"""
+"""`make verify`: whether runs at hand reproduce the committed results of a full study."""
 
 import shutil
 import sys
@@ -10,7 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from lib._errors import FailedRun, UserError
+from lib._errors import UserError, run_command
+from lib._files import lock, unlock
 from lib.claims.reference import compare, final_scores, find_reference, read_references
 from lib.data.dataset import Dataset
 from lib.runs import store
@@ -23,11 +21,16 @@ GIVEN = ("DATASET", "SEEDS", "WORKERS", "STAIN", "SIZE", "TEST_FRACTION")  # wha
 def _empty_store(dataset: Dataset) -> Iterator[None]:
     """Lends a store without runs, but for those of a verification that was cut off: stored runs reproduce nothing."""
     usual, store.STORE = store.STORE, store.STORE / f"verify-{dataset.sha256[:16]}"
+    held = lock(store.STORE)
     try:
+        if held is None:
+            raise UserError(f"{dataset.name}: expected to verify it alone, found another `make verify` at it")
         yield
         shutil.rmtree(store.STORE)
     finally:
         store.STORE = usual
+        if held is not None:
+            unlock(held)
 
 
 def verify(arguments: Sequence[str]) -> bool:
@@ -71,18 +74,8 @@ def verify(arguments: Sequence[str]) -> bool:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command line and returns its exit code."""
-    try:
-        return 0 if verify(arguments) else 1
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: finished runs are kept.", file=sys.stderr)
-        return 130
-    except (FailedRun, OSError) as error:
-        print(f"failed: {error}; finished runs are kept.", file=sys.stderr)
-        return 1
+    """Runs the command line and returns its exit code: 1 if a number is not reproduced."""
+    return run_command(lambda: 0 if verify(arguments) else 1, "finished runs are kept.")
 
 
 if __name__ == "__main__":

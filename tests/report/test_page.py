@@ -303,6 +303,42 @@ def test_report_is_printed_on_pages(browser: Browser, made_once: Path, tmp_path:
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 5
 
 
+FAKE_BROWSERS = {
+    "half a file": ("printf '%%PDF-1.4 half' > \"$file\"", "expected a whole PDF, found 13 bytes of one"),
+    "no file": ("true", "expected a whole PDF, found 0 bytes of one"),
+    "failure": ("echo one >&2; echo no display >&2; exit 3", "exit code 3, said: no display"),
+}
+
+
+@pytest.mark.parametrize("failure", FAKE_BROWSERS)
+def test_a_failed_print_keeps_the_old_pdf_and_says_what_the_browser_said(failure, tmp_path, monkeypatch, capsys):
+    does, message = FAKE_BROWSERS[failure]
+    (tmp_path / "chromium").write_text(
+        f"#!/bin/sh\nfor file; do file=${{file#--print-to-pdf=}}; case $file in *.pdf) break;; esac; done\n{does}\n"
+    )
+    (tmp_path / "chromium").chmod(0o755)
+    report = tmp_path / "reports" / "discs"
+    report.mkdir(parents=True)
+    (report / "report.html").write_text("")
+    (report / "report.pdf").write_text("old")
+    monkeypatch.setattr(_files, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(shutil, "which", lambda name: str(tmp_path / "chromium"))
+    assert pdf.main(["NAME=discs"]) == 1
+    assert capsys.readouterr().err == f"failed: chromium: {message}\nno PDF was written or replaced.\n"
+    assert {path.name for path in report.iterdir()} == {"report.html", "report.pdf"}
+    assert (report / "report.pdf").read_text() == "old"
+
+
+def test_a_report_to_print_is_named_by_the_folder_that_a_link_leads_to(tmp_path: Path, monkeypatch, capsys):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "link").symlink_to("cells")
+    monkeypatch.setattr(_files, "REPORTS", tmp_path / "reports")
+    assert pdf.main([f"DATASET={tmp_path / 'link'}"]) == 2
+    assert "reports/cells: expected a report to print, found none" in capsys.readouterr().err
+    assert pdf.main(["NAME=../../etc"]) == 2
+    assert "error: NAME=../../etc: expected a folder name" in capsys.readouterr().err
+
+
 def test_printing_without_a_browser_or_report_is_refused_in_one_line(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(_files, "REPORTS", tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: None)

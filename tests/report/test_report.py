@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -35,7 +36,7 @@ from lib.report.notebooks import (
     execute_notebook,
     incomplete_cell,
 )
-from lib.report.parameters import Parameters, parse_parameters, report_name
+from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
 from lib.runs.plan import EXPERIMENTS, VARIANTS
 
 
@@ -56,7 +57,7 @@ def write_notebook(path: Path, *sources: str) -> Path:
 
 
 PARAMETERS_CELL = (
-    'dataset = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1\n'
+    'dataset = ""\ndata_key = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1\n'
     'stain = ""\nsize = 0\ntest_fraction = 0.5\nstudy = False'
 )
 
@@ -78,7 +79,7 @@ PARAMETERS_CELL = (
         ("WORKERS=0", "WORKERS: expected greater than or equal to 1, found '0'"),
         ("LEARNING_RATE=nan", "LEARNING_RATE: expected less than or equal to 1, found 'nan'"),
         ("STAIN=hed", "STAIN: expected 'rgb' or 'unmixed', found 'hed'"),
-        ("SIZE=33", "SIZE=33: expected an even number from 32 to 1024, found '33'"),
+        ("SIZE=33", "SIZE=33: expected an even number from 16 to 1024, found '33'"),
         ("TEST_FRACTION=1", "TEST_FRACTION: expected less than 1, found '1'"),
         ("PRECISION=fp16", "PRECISION: expected 'fp32' or 'bf16', found 'fp16'"),
         ("LEARNING_RATE=fast", "LEARNING_RATE: expected a valid number, found 'fast'"),
@@ -102,14 +103,44 @@ def test_parameters_are_read_with_their_types():
 @pytest.mark.parametrize("name", ["synthetic", "reference", "x-study", "x.failed", "../x", "a/b", ".x", "x" * 101])
 def test_names_that_would_hide_or_leave_the_reports_folder_are_refused(name, discs: Dataset):
     with pytest.raises(UserError, match="expected a folder name"):
-        report_name(Parameters(dataset="some/folder", name=name), discs)
+        report_target(Parameters(dataset="some/folder", name=name), discs)
 
 
 def test_a_folder_that_is_no_report_is_not_replaced(discs: Dataset, reports: Path):
     (reports / "discs").mkdir()
     (reports / "discs" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="expected a report or nothing, found something else"):
-        report_name(Parameters(dataset="discs"), discs)
+        report_target(Parameters(dataset="discs"), discs)
+
+
+def test_a_file_in_the_place_of_a_failed_report_is_refused_before_anything_is_made(discs: Dataset, reports: Path):
+    (reports / "discs.failed").write_text("")
+    with pytest.raises(UserError, match=r"discs.failed: expected a folder or nothing, found a file"):
+        report_target(Parameters(dataset="discs"), discs)
+
+
+def test_a_report_of_another_folder_of_that_name_is_replaced_only_where_name_asks_for_it(
+    discs: Dataset, reports: Path, tmp_path: Path
+):
+    ours, theirs = str(tmp_path / "a" / "discs"), str(tmp_path / "b" / "discs")
+    (reports / "discs").mkdir()
+    made = {"provenance": {"source": source_of(theirs), "dataset_sha256": "another"}}
+    (reports / "discs" / "results.json").write_text(json.dumps(made))
+    with pytest.raises(UserError, match="found one of another folder called discs; give this one a name with NAME="):
+        report_target(Parameters(dataset=ours), discs)
+    assert report_target(Parameters(dataset=ours, name="discs"), discs) == reports / "discs"
+    assert report_target(Parameters(dataset=theirs), discs) == reports / "discs"  # its data have changed since
+    made["provenance"]["dataset_sha256"] = discs.sha256
+    (reports / "discs" / "results.json").write_text(json.dumps(made))
+    assert report_target(Parameters(dataset=ours), discs) == reports / "discs"  # the same data, moved
+
+
+def test_a_source_is_the_same_from_a_link_or_another_clone_and_tells_no_path(tmp_path: Path):
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "cells")
+    assert source_of(str(tmp_path / "link")) == source_of(str(tmp_path / "cells")) != source_of(str(tmp_path))
+    assert source_of("data/cells") == source_of(str(ROOT / "data" / "cells"))
+    assert re.fullmatch("[0-9a-f]{16}", source_of("data/cells"))
 
 
 @pytest.mark.parametrize(
@@ -271,19 +302,59 @@ def test_a_missing_figure_is_a_failure(folder: Path, tmp_path: Path, monkeypatch
     assert not (reports / "discs").exists()
 
 
-def test_publishing_restores_the_old_report_if_the_new_one_cannot_be_moved(tmp_path: Path):
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "results.json").write_text("{}")
-    with pytest.raises(FileNotFoundError):
-        publish(tmp_path / "missing", tmp_path / "old")
-    assert tree(tmp_path / "old") == {"results.json": b"{}"}
+@pytest.fixture(params=[True, False], ids=["one exchange", "two renames"])
+def exchange(request, monkeypatch) -> bool:
+    """Whether the file system exchanges two folders in one step."""
+    if not request.param:
+        monkeypatch.setattr(_files, "_exchange", lambda first, second: False)
+    return request.param
 
 
-def test_publishing_that_was_cut_off_between_its_two_steps_is_made_good(tmp_path: Path):
-    (tmp_path / ".report.old").mkdir()
-    (tmp_path / ".report.old" / "results.json").write_text("{}")
+def write_folder(folder: Path, text: str) -> Path:
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "results.json").write_text(text)
+    return folder
+
+
+def test_publishing_replaces_a_folder_even_one_that_must_not_be_written_and_leaves_nothing(
+    exchange, tmp_path: Path, capsys
+):
+    old, new = write_folder(tmp_path / "report", "old"), write_folder(tmp_path / "new", "new")
+    old.chmod(0o500)
+    (old / "inner").chmod(0o500)
+    publish(new, old)
+    assert tree(tmp_path) == {"report/inner/results.json": b"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+    assert ("replaced in two" in capsys.readouterr().err) == (not exchange)
+
+
+def test_publishing_syncs_every_file_and_folder_before_it_moves_any(tmp_path: Path, monkeypatch):
+    new, events = write_folder(tmp_path / "new", "new"), []
+    monkeypatch.setattr(_files, "_sync", lambda path: events.append((path.name, new.exists())))
+    publish(new, tmp_path / "report")
+    assert events == [("inner", True), ("results.json", True), ("new", True), (tmp_path.name, False)]
+
+
+def test_publishing_keeps_the_old_folder_if_the_new_one_cannot_be_moved(exchange, tmp_path: Path, monkeypatch):
+    old, new = write_folder(tmp_path / "report", "old"), write_folder(tmp_path / "new", "new")
+    rename, before = Path.rename, tree(old)
+
+    def failing(path: Path, target: Path) -> Path:
+        if (target == old and ".next-" in path.name) or (exchange and path == new):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        publish(new, old)
+    assert tree(old) == before
+
+
+def test_publishing_that_was_killed_between_two_steps_is_made_good(tmp_path: Path):
+    write_folder(tmp_path / ".report.old", "old")
+    write_folder(tmp_path / ".report.next-x", "new")
     recover(tmp_path / "report")
-    assert tree(tmp_path) == {"report/results.json": b"{}"}
+    assert tree(tmp_path) == {"report/inner/results.json": b"old"}
 
 
 @pytest.mark.slow
@@ -318,6 +389,16 @@ def name(tmp_path_factory) -> Iterator[str]:
         shutil.rmtree(ROOT / "reports" / left, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch) -> Iterator[Path]:
+    """A folder of the test's own for temporary files, with a name short enough for the sockets in it."""
+    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield folder
+    shutil.rmtree(folder)
+
+
 def left_behind(name: str, runs: Path) -> list[str]:
     """What of a report is still there and should not be: processes, temporary files, locks."""
     processes = []
@@ -327,8 +408,8 @@ def left_behind(name: str, runs: Path) -> list[str]:
                 processes.append(" ".join(process.cmdline()))
     beside = [path.name for path in (ROOT / "reports").glob(f".{name}*")]
     half = [path.name for path in runs.rglob("*") if path.is_file() and path.name != "run.pt"]
-    temporary = _files.temporary_folder(ROOT / "reports" / name)
-    return [*processes, *beside, *half, *([str(temporary)] if temporary.exists() else [])]
+    temporary = [path.name for path in Path(os.environ["TMPDIR"]).iterdir()]
+    return [*processes, *beside, *half, *temporary]
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
@@ -411,6 +492,7 @@ def test_a_full_study_is_a_report_of_its_own_with_side_experiments_and_no_claim_
 def test_a_full_study_takes_twenty_seeds_unless_told_otherwise():
     assert parse_parameters(["STUDY=yes"]).seeds == 20
     assert parse_parameters(["STUDY=yes", "SEEDS=6"]).seeds == 6
+    assert parse_parameters(["STUDY=no"]).seeds == 3
     assert parse_parameters([]).seeds == 3
 
 
