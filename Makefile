@@ -10,10 +10,16 @@ DATA_VARIABLES := ARCHIVE CHECK
 KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
+GOALS := help report study verify pdf data lab test test-slow lint bench calibrate notebooks lock clean
+STRAY := $(firstword $(filter-out $(GOALS) .venv/.ready%,$(MAKECMDGOALS)))
+hint = $(shell PYTHONPATH=lib python3 -c 'import sys; from _errors import did_you_mean; \
+	print(did_you_mean(sys.argv[1], sys.argv[2:]))' $(call quote,$1) $2)
+quote = '$(subst ','\'',$1)'
 ifneq ($(UNKNOWN),)
-NEAREST := $(shell python3 -c 'import difflib, sys; u, *k = sys.argv[1:]; n = difflib.get_close_matches(u, k, 1, 0.4); \
-	print(f"did you mean {n[0]}?" if n else "known: " + ", ".join(k))' $(firstword $(UNKNOWN)) $(KNOWN))
-$(error $(firstword $(UNKNOWN)): unknown variable; $(NEAREST))
+$(error $(firstword $(UNKNOWN)): unknown variable; $(call hint,$(firstword $(UNKNOWN)),$(KNOWN)))
+endif
+ifneq ($(STRAY),)
+$(error $(STRAY): unknown command; $(if $(wildcard $(STRAY)),did you mean DATASET=$(STRAY)?,$(call hint,$(STRAY),$(GOALS))))
 endif
 
 IGNORED := $(strip $(foreach v,$(filter-out NAME,$(REPORT_VARIABLES)),$(if $(filter environment,$(origin $v)),$v)))
@@ -32,10 +38,9 @@ READY := .venv/.ready
 TESTS_READY := .venv/.ready-for-tests
 endif
 
-quote = '$(subst ','\'',$1)'
 ARGUMENTS = $(foreach v,$(filter-out PYTHON YES,$(KNOWN)),$(if $(filter command,$(origin $v)),$(call quote,$v=$(value $v))))
 
-.PHONY: help report study verify pdf data lab test test-slow lint bench calibrate notebooks lock clean
+.PHONY: $(GOALS)
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,8 +93,12 @@ lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 		--no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
 	sed -i.bak -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^#/d' -e '/^$$/d' requirements.lock && rm requirements.lock.bak
 
-REPORTS_MADE = find reports -mindepth 1 -maxdepth 1 ! -name README.md ! -name reference
+# Only what `make report` wrote; and nothing while it is at work, which holds a lock on reports/.<name>.new.
+REPORTS_MADE = find reports -mindepth 1 -maxdepth 1 -type d ! -name reference \( -name '.*.new' -o -name '.*.old' \
+	-o -name '.*.next-*' -o -name '*.failed' -o -exec test -f {}/results.json \; \)
 clean: ## say what reports and stored runs there are, and delete them after a yes (or YES=1)
+	@for new in $$(find reports -maxdepth 1 -name '.*.new'); do flock -n "$$new" true || \
+		{ echo "error: expected no report in the making, found $$new; wait for it, or end it" >&2; exit 2; }; done
 	@echo "To be deleted:"; $(REPORTS_MADE) -printf '  %p\n'
 	@echo "  $$(find data/runs -name run.pt 2>/dev/null | wc -l) finished runs in data/runs, and decoded images in data/cache"
 	@answer=$(call quote,$(YES)); [ "$$answer" ] || read -r -p "Delete them? [y/N] " answer || true; \
@@ -98,11 +107,13 @@ clean: ## say what reports and stored runs there are, and delete them after a ye
 # The lock constrains what is installed: the report's packages first, the tools for tests when they are wanted.
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable
 
+# An environment keeps the Python that it was made with, as long as that one works; otherwise it is made anew, whole.
 .venv/.ready: requirements.lock pyproject.toml
-	@for python in python3 python3.13 python3.12 python3.11; do \
+	@.venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exit 0; \
+	for python in python3 python3.13 python3.12 python3.11; do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		echo "setting up .venv with $$($$python --version), once; this takes a few minutes"; \
-		$$python -m venv .venv && exit 0; exit 2; \
+		$$python -m venv --clear .venv && exit 0; exit 2; \
 	done; echo "error: expected Python 3.11 or newer, found $$(python3 --version 2>&1)"; exit 2
 	$(INSTALL) .
 	@touch $@

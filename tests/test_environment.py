@@ -1,14 +1,16 @@
 """The environment files agree, and the Makefile refuses what it does not know."""
 
 import re
+import shutil
 import subprocess
 import tomllib
+from functools import partial
 from importlib.metadata import metadata
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from lib._files import ROOT
+from lib._files import ROOT, lock, unlock
 
 LOCK = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
 
@@ -34,7 +36,7 @@ def test_every_pin_installs_on_the_oldest_python_that_the_readme_promises(name):
 
 def test_conda_environment_reads_the_lock():
     lines = [line.strip() for line in (ROOT / "environment.yml").read_text().splitlines()]
-    assert lines[lines.index("- pip:") + 1 :] == ["- -r requirements.lock", "- -e ."]
+    assert lines[lines.index("- pip:") + 1 :] == ["- -c requirements.lock", "- -e ."]  # constraints: no tools for tests
     assert "- python=3.11" in lines
 
 
@@ -42,13 +44,56 @@ def test_conda_environment_reads_the_lock():
     ("argument", "message"),
     [
         ("SEED=5", "SEED: unknown variable; did you mean SEEDS?"),
+        ("dataset=x", "dataset: unknown variable; did you mean DATASET?"),
+        ("tests", "tests: unknown command; did you mean DATASET=tests?"),
+        ("reprot", "reprot: unknown command; did you mean report?"),
+        ("qq'q", "qq'q: unknown command; known: help, report, study"),
         ("QQQ=1", "QQQ: unknown variable; known: DATASET, SEEDS"),
     ],
 )
-def test_make_refuses_an_unknown_variable_with_the_nearest_known_one(argument, message):
+def test_make_refuses_what_it_does_not_know_with_the_nearest_known_one_before_it_starts(argument, message):
     process = subprocess.run(("make", "-C", ROOT, "report", argument), capture_output=True, text=True)
     assert process.returncode == 2
     assert message in process.stderr
+
+
+def test_make_clean_deletes_reports_only_and_none_in_the_making(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for report in ("made", "thesis", "reference", "made.failed", ".made.new", ".killed.old"):
+        (tmp_path / "reports" / report).mkdir(parents=True)
+    for name in ("made", "reference"):
+        (tmp_path / "reports" / name / "results.json").write_text("{}")
+    clean = partial(subprocess.run, ("make", "-C", tmp_path, "clean", "YES=1"), capture_output=True, text=True)
+    held = lock(tmp_path / "reports" / ".made.new")
+    refused = clean()
+    assert (refused.returncode, len(list((tmp_path / "reports").iterdir()))) == (2, 6)
+    assert "error: expected no report in the making, found reports/.made.new" in refused.stderr
+    unlock(held)
+    assert clean().returncode == 0
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"thesis", "reference"}
+
+
+def test_make_keeps_the_python_of_an_environment_and_makes_a_broken_one_anew_whole(tmp_path):
+    """With commands that only write down how they were called."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "bin").mkdir()
+    calls = tmp_path / "calls"
+    python = tmp_path / "bin" / "python3"
+    python.write_text(
+        f'#!/bin/sh\necho "$@" >> {calls}\n[ "$2" != venv ] || {{ mkdir -p .venv/bin; cp "$0" .venv/bin/python; }}\n'
+    )
+    python.chmod(0o755)
+    make = ("make", "-C", tmp_path, ".venv/.ready")
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    for made_anew in (True, False, True):
+        calls.write_text("")
+        subprocess.run(make, env=environment, check=True, capture_output=True)
+        assert ("-m venv --clear .venv" in calls.read_text()) == made_anew
+        (tmp_path / ".venv" / ".ready").unlink()
+        if not made_anew:
+            (tmp_path / ".venv" / "bin" / "python").write_text("#!/gone/interpreter\n")
 
 
 def test_make_without_a_target_lists_the_commands():
