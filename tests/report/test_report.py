@@ -215,7 +215,7 @@ class References(HTMLParser):
 
 def without_times(results: dict, of_runs: bool = False) -> dict:
     """Without what tells time; where runs were trained anew, without the time that took as well."""
-    for key in ("started", "seconds", "seconds_by_section", "git_commit", "git_dirty"):
+    for key in ("started", "seconds", "seconds_by_section", "git_commit", "git_dirty", "source"):
         results["provenance"].pop(key)
     for run in (run for variant in results["variants"].values() for run in variant["runs"] if of_runs):
         run.pop("seconds")
