@@ -111,7 +111,11 @@ def find_pairs(folder: Path, test_fraction: float, problems: list[Problem]) -> l
     elif not parts:
         shown = ", ".join(entry.name for entry in entries[:4]) or "nothing"
         if inner := [entry / "images" for entry in entries[:4] if (entry / "images").is_dir()]:
-            hint = "; README.md shows how to join them" if all(len(_entries(path, [])) == 1 for path in inner) else ""
+            hint = (
+                "; docs/own-images.md shows how to join them"
+                if all(len(_entries(path, [])) == 1 for path in inner)
+                else ""
+            )
             shown = f"them inside of {shown}{hint}"
         problems.append(Problem(folder, f"folders {LAYOUTS}", shown))
         return []

@@ -49,7 +49,7 @@ def read_image(file: Path | BytesIO, name: str | Path) -> UInt8[np.ndarray, "hei
     values = _read(file, name, "RGB")
     if values.dtype == np.uint16:
         if 0 < (brightest := values.max()) < 4096:
-            expected = "an image that uses its 16 bits (README.md shows how to scale up fewer)"
+            expected = "an image that uses its 16 bits (docs/own-images.md shows how to scale up fewer)"
             raise Problem(name, expected, f"nothing above {brightest} of 65535")
         values = (values >> 8).astype(np.uint8)
     if values.ndim == 2:
@@ -75,7 +75,7 @@ def read_mask(file: Path | BytesIO, name: str | Path, instances: bool = False) -
     levels = np.unique(values)
     if not instances and (len(levels) > 2 or (len(levels) == 2 and levels[0] != 0)):
         shown = ", ".join(str(int(level)) for level in levels[:4]) + (", ..." if len(levels) > 4 else "")
-        hint = "" if len(levels) == 2 else "; README.md shows how to join numbered objects"
+        hint = "" if len(levels) == 2 else "; docs/own-images.md shows how to join numbered objects"
         if str(name).lower().endswith((".jpg", ".jpeg")):
             hint = "; JPEG changes values, so save masks as PNG"
         raise Problem(name, "a mask of two values, 0 and another", f"{len(levels)}: {shown}{hint}")

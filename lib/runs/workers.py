@@ -145,7 +145,9 @@ def _dask(address: str) -> Iterator[tuple[Any, Callable[[Dataset], Any]]]:
     try:
         from distributed import Client
     except ImportError:
-        raise UserError("DASK_SCHEDULER_ADDRESS: expected the package distributed, found none; see README") from None
+        raise UserError(
+            "DASK_SCHEDULER_ADDRESS: expected the package distributed, found none; see docs/cluster.md"
+        ) from None
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:

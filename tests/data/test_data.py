@@ -78,7 +78,7 @@ BROKEN = {
     ),
     "mask of three values": (
         lambda d: pixels(d, "Train/label_05.png", np.tile(np.array([0, 100, 200, 0], np.uint8), (16, 4))),
-        r"label_05.png: expected a mask of two values, 0 and another, found 3: 0, 100, 200; README.md shows",
+        r"label_05.png: expected a mask of two values, 0 and another, found 3: 0, 100, 200; docs/own-images.md shows",
     ),
     "mask of two values without 0": (
         lambda d: pixels(d, "Train/label_05.png", np.tile(np.array([1, 2], np.uint8), (16, 8))),

@@ -133,7 +133,7 @@ SUFFIX = "a picture, one of .png .jpg .jpeg .tif .tiff .bmp"
 HEAD = "name,split,patient\n"
 ROWS = HEAD + "a,train,1\nb,train,2\nc,test,3\nd,test,3\n"
 TABLE = "the columns name, split, patient, once each"
-TWO, JOIN = "a mask of two values, 0 and another", "; README.md shows how to join numbered objects"
+TWO, JOIN = "a mask of two values, 0 and another", "; docs/own-images.md shows how to join numbered objects"
 # What is done to a good folder; then every problem: file, what was expected, and a pattern of what was found.
 BROKEN = {
     "truncated PNG": (lambda d: cut(noise(d, ".png")), [(IMAGE, READABLE, ".*truncated.*")]),
@@ -382,7 +382,7 @@ BROKEN = {
             (
                 "",
                 "folders Train and Test, or images and masks",
-                "them inside of 1, 2, 3; README.md shows how to join them",
+                "them inside of 1, 2, 3; docs/own-images.md shows how to join them",
             )
         ],
     ),
@@ -407,7 +407,7 @@ BROKEN = {
         [
             (
                 "train/images/a.tif",
-                "an image that uses its 16 bits (README.md shows how to scale up fewer)",
+                "an image that uses its 16 bits (docs/own-images.md shows how to scale up fewer)",
                 "nothing above 4095 of 65535",
             )
         ],
@@ -574,7 +574,7 @@ def test_what_systems_leave_in_folders_is_no_picture(own: Path):
 
 def test_the_lines_in_the_readme_join_masks_of_objects_and_scale_12_bits_up(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (lines,) = re.findall(r"```python\n(from pathlib.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (lines,) = re.findall(r"```python\n(from pathlib.*?)```", (ROOT / "docs" / "own-images.md").read_text(), re.DOTALL)
     objects = np.zeros((16, 16), np.uint8)
     objects[2:6, 2:6], objects[8:12, 8:12] = 1, 2
     for index in range(4):

@@ -318,7 +318,7 @@ def test_the_callers_environment_is_as_it_was_and_workers_have_the_allocators_se
 
 
 def test_the_readme_gives_dask_workers_the_same_environment():
-    (given,) = re.findall(r"PRE_SPAWN_ENVIRON='(\{.*\})'", (ROOT / "README.md").read_text())
+    (given,) = re.findall(r"PRE_SPAWN_ENVIRON='(\{.*\})'", (ROOT / "docs" / "cluster.md").read_text())
     assert json.loads(given) == workers.WORKER_ENVIRONMENT
 
 
