@@ -24,7 +24,7 @@ from lib.claims.intervals import (
     spearman,
     spearman_over_seeds,
 )
-from lib.runs.plan import SEARCHED, VARIANTS
+from lib.runs.plan import SEARCHED, VARIANTS, comparator
 
 Verdict = Literal["supported", "not supported", "contradicted", "undecided"]
 
@@ -106,7 +106,7 @@ CLAIMS = (
     Claim("C3c", "2.2 a", f"noise does not degrade training performance (by {MARGIN} or more)",
           "training score, noise minus baseline", "noise", "train", 0),
     Claim("C4a", "2.2 b", "dropout makes the gap smaller",
-          "gap, dropout with its longer training minus baseline", "dropout", "gap", -1),
+          "gap, dropout minus baseline trained as long", "dropout", "gap", -1),
     Claim("C4b", "2.2 b", "one dropout layer at 0.5 works better than two at 0.2",
           "validation score, one layer minus two"),
     Claim("C4c", "2.2 b", "dropout needs more epochs",
@@ -191,13 +191,13 @@ class CorrelationJudgement(Judgement):
 
 
 def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Contrast]:
-    """Returns every variant minus the baseline on test, train and gap.
+    """Returns every variant minus its comparator, the baseline after as many epochs, on test, train and gap.
 
     Those of PRIMARY are adjusted as one family in each score, for seeds and for patients: they are separate questions.
     """
     found = {}
     for variant in evidence.by_image.index.unique("variant").drop("baseline"):
-        differences = image_differences(evidence.by_image, variant, metric)
+        differences = variant_differences(evidence, variant, metric)
         for quantity in ("test", "train", "gap"):
             found[variant, quantity] = contrast(differences, quantity, evidence.patients)
     family = [key for key in PRIMARY if key in found]
@@ -206,6 +206,12 @@ def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Contrast
     return found | {
         key: replace(found[key], over_patients=over_patients[key], over_seeds=over_seeds[key]) for key in family
     }
+
+
+def variant_differences(evidence: Evidence, variant: str, metric: str) -> pd.DataFrame:
+    """Returns the differences of a variant from its comparator, as `image_differences` does."""
+    other = comparator(variant, evidence.by_image.index.unique("variant"))
+    return image_differences(evidence.by_image, variant, metric, other)
 
 
 def judge(evidence: Evidence) -> list[Judgement | NotRun]:
@@ -293,8 +299,15 @@ def _judge_contrast(
     over_patients = {quantity: contrast.over_patients for quantity, contrast in measured.items()}
     over_seeds = {quantity: contrast.over_seeds for quantity, contrast in measured.items()}
     chosen = measured[claim.quantity]
-    fell = _gap_fell(evidence.by_image[metric], claim.variant)
+    other = comparator(claim.variant, evidence.by_image.index.unique("variant"))
+    fell = _gap_fell(evidence.by_image[metric], claim.variant, other)
     also: dict[str, Interval] = {}
+    if other != "baseline":
+        by_study = image_differences(evidence.by_image, claim.variant, metric)
+        also["as the study compared them, the baseline trained for less"] = contrast(
+            by_study, claim.quantity, evidence.patients
+        ).over_patients
+        also["longer training alone, of the baseline"] = found[other, claim.quantity].over_patients
     if claim.id == "C4a" and evidence.equal_epochs is not None:
         equal = image_differences(evidence.equal_epochs, claim.variant, metric)
         after = f"after {evidence.at_epoch} epochs each"
@@ -304,9 +317,9 @@ def _judge_contrast(
             also[f"{name}, adjusted for {len(PRIMARY)}"] = over_patients[quantity]
     if "new patients" in evidence.folds:
         folds = evidence.folds["new patients"]
-        by_fold = differences_by_fold(folds, claim.variant, "baseline", metric, claim.quantity)
+        by_fold = differences_by_fold(folds, claim.variant, other, metric, claim.quantity)
         also[f"on {evidence.held_out}"] = fold_contrast(by_fold)
-    by_run = effect_by_seed(image_differences(evidence.by_image, claim.variant, metric), claim.quantity)
+    by_run = effect_by_seed(variant_differences(evidence, claim.variant, metric), claim.quantity)
     numbers = _numbers(chosen, by_run)
     if not claim.claimed:  # the test that decides is that of non-inferiority
         for name in ("estimate", "over_seeds"):
@@ -347,11 +360,11 @@ def _contrast_verdict(claim: Claim, estimates: Mapping[str, Estimate], n_runs: i
     return "undecided" if verdict == "supported" and not estimates["test"].ci_high < MARGIN else verdict
 
 
-def _gap_fell(scores: pd.Series, variant: str) -> bool:
-    """Returns whether the mean gap between training and test score is nearer to 0 than the baseline's."""
+def _gap_fell(scores: pd.Series, variant: str, other: str) -> bool:
+    """Returns whether the mean gap between training and test score is nearer to 0 than another variant's."""
     means = scores.groupby(["variant", "split"]).mean().unstack("split")
     sizes = (means["train"] - means["test"]).abs()
-    return bool(sizes[variant] < sizes["baseline"])
+    return bool(sizes[variant] < sizes[other])
 
 
 def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgement | NotRun:

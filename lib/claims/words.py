@@ -14,7 +14,6 @@ from lib.claims.intervals import (
     Interval,
     effect_by_seed,
     fold_contrast,
-    image_differences,
     rank_correlation,
 )
 from lib.claims.verdicts import (
@@ -29,9 +28,11 @@ from lib.claims.verdicts import (
     Verdict,
     contrasts,
     differences_by_fold,
+    variant_differences,
 )
 from lib.data.dataset import Dataset, Split, duplicates, shared_patients
 from lib.evaluation import THRESHOLD
+from lib.runs.plan import VARIANTS, comparator
 from lib.runs.scores import constant_means
 from lib.training import TrainingConfig
 
@@ -162,18 +163,19 @@ def _in_both(measure: str, dsc: Interval, dice: Interval) -> str:
 
 
 def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
-    """Returns how a variant differs from the baseline, with intervals over seeds and patients and over seeds alone.
+    """Returns how a variant differs from the baseline after as many epochs, over patients and over seeds alone.
 
-    The former are adjusted where the contrast is one of PRIMARY, and the table says so.
+    They are adjusted where the contrast is one of PRIMARY, and the table says so.
     """
     rows = {}
+    other = VARIANTS[comparator(variant, evidence.by_image.index.unique("variant"))].label.lower()
     for metric, score in SCORES.items():
         found = contrasts(evidence, metric)
-        differences = image_differences(evidence.by_image, variant, metric)
+        differences = variant_differences(evidence, variant, metric)
         for quantity in ("test", "train", "gap"):
             measured, by_run = found[variant, quantity], effect_by_seed(differences, quantity)
             rows[f"{score}, {quantity}"] = {
-                "variant minus baseline [95% interval]": with_interval(measured.over_patients),
+                f"variant minus {other} [95% interval]": with_interval(measured.over_patients),
                 "adjusted": f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-",
                 "over seeds alone": _bounds(measured.over_seeds) or "-",
                 "above 0": f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs",
@@ -182,7 +184,7 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
 
 
 def effects_in_folds(evidence: Evidence, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Returns how variants differ from the baseline on what the folds held out, and in the gap, with intervals.
+    """Returns how variants differ from the baseline after as many epochs on what folds held out, and in the gap.
 
     Args:
         evidence: of a full run. labels: of the variants, in their order.
@@ -191,7 +193,7 @@ def effects_in_folds(evidence: Evidence, labels: Mapping[str, str]) -> pd.DataFr
     rows = {
         label: {
             f"{score}, {name} [95% interval]": with_interval(
-                fold_contrast(differences_by_fold(scores, variant, "baseline", metric, quantity))
+                fold_contrast(differences_by_fold(scores, variant, comparator(variant, labels), metric, quantity))
             )
             for metric, score in SCORES.items()
             for quantity, name in (("test", evidence.held_out), ("gap", "gap"))
@@ -317,6 +319,19 @@ def longer_training(epochs: int, baseline_epochs: int) -> str:
     factor = epochs / baseline_epochs
     times = "twice" if factor == 2 else f"{factor:g} times"
     return f"It does not say how many; we use {epochs}, {times} the baseline's {baseline_epochs}."
+
+
+def share_of_epochs(evidence: Evidence) -> str:
+    """Returns how much of dropout's gain in test score is longer training, and how much dropout."""
+    sentences = []
+    for metric, score in SCORES.items():
+        found = contrasts(evidence, metric)
+        longer, dropout = (found[variant, "test"].over_seeds for variant in ("longer", "dropout"))
+        sentences.append(
+            f"Training the baseline as long as dropout changes its test {score} by {with_interval(longer)}; dropout "
+            f"itself, compared with that, by {with_interval(dropout)}."
+        )
+    return f"{' '.join(sentences)} The intervals are over other seeds, on these images."
 
 
 def penalty_share(penalty: float, cross_entropy: float) -> str:

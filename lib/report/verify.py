@@ -66,7 +66,8 @@ def verify(arguments: Sequence[str]) -> bool:
     )
     with _empty_store(dataset):
         runs = report_runs(dataset, parameters.of_runs())["variants"]
-    table = compare(final_scores({"variants": variant_results(runs)}), final_scores(results), bitwise=not other)
+    in_both = {variant: of_variant for variant, of_variant in runs.items() if variant in results["variants"]}
+    table = compare(final_scores({"variants": variant_results(in_both)}), final_scores(results), bitwise=not other)
     shown = table.assign(reproduced=np.where(table["reproduced"], "reproduced", "NOT REPRODUCED"))
     print(shown.to_string(float_format="{:.4f}".format))
     print(f"{table['reproduced'].sum()} of {len(table)} numbers reproduced.")

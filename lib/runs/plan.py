@@ -1,6 +1,6 @@
 """The variants of the study, the experiments made of them, and the runs that these take."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +12,16 @@ from lib.training import Precision, TrainingConfig
 
 
 class Planned(NamedTuple):
-    """A run that is wanted: its configuration, and the fold of the dataset, or None for its own splits."""
+    """A run that is wanted.
+
+    Attributes:
+        config: that it is trained with. fold: of the dataset, None for its own splits.
+        until: the epoch at which it is wanted, one of those with a snapshot; None for the last.
+    """
 
     config: TrainingConfig
     fold: Fold | None = None
+    until: int | None = None
 
     def data(self, dataset: Dataset) -> Dataset:
         """Returns what the run is trained and scored on."""
@@ -39,6 +45,7 @@ class Variant:
 VARIANTS: dict[str, Variant] = {
     "baseline": Variant("Baseline", {}),
     "noise": Variant("Noise", {"noise_std": 0.03}),
+    "longer": Variant("Baseline, longer", {}, epochs_factor=2),  # for as long as dropout: one run with the baseline
     "dropout": Variant("Dropout", {"network": "dropout_CNN_segment"}, epochs_factor=2),
     "l2": Variant("L2", {"l2": 5e-5}),
 }
@@ -143,23 +150,45 @@ class Request:
         return {name: plan(experiment, self) for name, experiment in possible.items()}
 
 
+def comparator(variant: str, variants: Collection[str]) -> str:
+    """Returns which of some variants another is compared with: the baseline trained as long, if it is among them.
+
+    Otherwise a difference would be one of variant and training time together.
+    """
+    longer = VARIANTS["longer"].epochs_factor
+    as_long = variant in VARIANTS and variant != "longer" and VARIANTS[variant].epochs_factor == longer
+    return "longer" if as_long and "longer" in variants else "baseline"
+
+
 def plan(experiment: Experiment, request: Request) -> dict[str, list[Planned]]:
     """Returns the runs of each variant of an experiment.
 
-    No two folds share a seed, so that their training noise is independent, and only the last epoch is scored in them.
+    No two folds share a seed, so that their training noise is independent. Every run has a snapshot at the baseline's
+    last epoch; in folds, at multiples of it only. Variants that differ in their epochs alone are one run.
     """
     places = [fold for fold in experiment.folds or (None,) for _ in range(experiment.seeds or request.seeds)]
     configs = {
-        name: [
-            variant_config(variant, seed, request.epochs, request.learning_rate, request.precision)
-            for seed in range(len(places))  # a seed for each place
-        ]
+        name: _with_snapshots(
+            variant_config(variant, 0, request.epochs, request.learning_rate, request.precision),
+            request.epochs,
+            bool(experiment.folds),
+        )
         for name, variant in experiment.variants.items()
     }
     return {
-        name: [
-            Planned(replace(config, snapshot_every=config.epochs) if fold else config, fold)
-            for config, fold in zip(variant_configs, places, strict=True)
-        ]
-        for name, variant_configs in configs.items()
+        name: [_planned(config, configs.values(), seed, fold) for seed, fold in enumerate(places)]  # a seed for each
+        for name, config in configs.items()
     }
+
+
+def _with_snapshots(config: TrainingConfig, epoch: int, rarely: bool) -> TrainingConfig:
+    """Returns a configuration with a snapshot at an epoch, and rarely or about as often as usual beside it."""
+    divisors = [n for n in range(1, config.snapshot_every + 1) if epoch % n == 0]
+    return replace(config, snapshot_every=epoch if rarely else max(divisors))
+
+
+def _planned(config: TrainingConfig, others: Iterable[TrainingConfig], seed: int, fold: Fold | None) -> Planned:
+    """Returns the run of a configuration as part of the longest run that differs from it in epochs alone."""
+    longest = max(other.epochs for other in others if replace(config, epochs=other.epochs) == other)
+    until = config.epochs if config.epochs < longest else None
+    return Planned(replace(config, epochs=longest, seed=seed), fold, until)

@@ -1,6 +1,6 @@
 """A finished run, as the store keeps it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,17 @@ class Run:
         )
         return History(epochs, train, test, self.seconds)
 
+    def until(self, epoch: int) -> "Run":
+        """Returns the run as it was after an epoch with a snapshot: that of a run with so many epochs."""
+        return replace(
+            self,
+            config=replace(self.config, epochs=epoch),
+            seconds=self.seconds[:epoch],
+            gradient_norms=self.gradient_norms[:epoch],
+            snapshots={at: weights for at, weights in self.snapshots.items() if at <= epoch},
+            scores={at: scores for at, scores in self.scores.items() if at <= epoch},
+        )
+
     def network(self) -> nn.Module:
         """Returns the trained network."""
         network = build_network(self.config)
@@ -83,4 +94,12 @@ def stored_run(planned: Planned, dataset: Dataset) -> Run | None:
     if state is None or state["scored_by"] != store.scoring_code():
         return None
     training = state["training"]
-    return Run(*planned, training["seconds"], training["gradient_norms"], training["snapshots"], state["scores"])
+    run = Run(
+        planned.config,
+        planned.fold,
+        training["seconds"],
+        training["gradient_norms"],
+        training["snapshots"],
+        state["scores"],
+    )
+    return run.until(planned.until) if planned.until else run

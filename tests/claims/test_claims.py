@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from trained import trained_runs
 from lib.claims.evidence import Evidence, border_contrast, of_images
 from lib.claims.intervals import Interval, contrast, image_differences
 from lib.claims.verdicts import CLAIMS, PRIMARY, FoldsJudgement, Judgement, NotRun, claim_results, contrasts, judge
-from lib.claims.words import effects_in_folds, effects_table, explain, verdict_table, with_interval
+from lib.claims.words import effects_in_folds, effects_table, explain, share_of_epochs, verdict_table, with_interval
 from lib.data.dataset import Dataset
 from lib.runs import store
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Variant
@@ -326,6 +327,27 @@ def test_tables_give_verdicts_effects_and_the_reference(dataset: Dataset):
     folds = effects_in_folds(evidence, {"baseline": "Baseline", "noise": "Noise"})
     assert list(folds.index) == ["Noise"]
     assert folds.iloc[0, 0].startswith("+0.03")
+
+
+def test_dropout_is_compared_with_a_baseline_trained_as_long(dataset: Dataset):
+    """All of its gain is longer training here, and none of it dropout."""
+    none = scores(dataset, seeds=8, shifts=dict.fromkeys((*SHIFTS, "longer"), 0.0))
+    for variant in ("longer", "dropout"):
+        none = shifted(none, variant, "test", 0.04)
+    evidence = quick(none, dataset)
+    found = contrasts(evidence, "dsc")
+    assert found["longer", "test"].effect == pytest.approx(0.04, abs=0.005)
+    assert abs(found["dropout", "test"].effect) < 0.005
+    assert abs(found["noise", "test"].effect) < 0.005
+    judged = one(evidence, "C4a")
+    assert judged.verdict == judged.verdict_seeds == "not supported"
+    by_study = judged.also["as the study compared them, the baseline trained for less"]
+    assert by_study.effect == pytest.approx(-0.04, abs=0.005)
+    assert judged.also["longer training alone, of the baseline"].effect == pytest.approx(-0.04, abs=0.005)
+    assert effects_table(evidence, "dropout").columns[0] == "variant minus baseline, longer [95% interval]"
+    first, second, *_ = share_of_epochs(evidence).split("; ")
+    assert first.startswith("Training the baseline as long as dropout changes its test DSC by +0.04")
+    assert re.match(r"dropout itself, compared with that, by [+−]?0\.00", second)
 
 
 def test_unknown_patients_are_said():

@@ -129,15 +129,43 @@ def test_a_run_that_vanished_from_the_store_is_not_left_out_in_silence(discs: Da
 def test_a_full_study_plans_the_runs_that_the_protocol_asks_for():
     plans = {name: plan(experiment, Request(seeds=20, epochs=60)) for name, experiment in EXPERIMENTS.items()}
     counts = {name: {v: len(of_v) for v, of_v in of_name.items()} for name, of_name in plans.items()}
-    assert counts["variants"] == {"baseline": 20, "noise": 20, "dropout": 20, "l2": 20}
+    assert counts["variants"] == {"baseline": 20, "noise": 20, "longer": 20, "dropout": 20, "l2": 20}
     assert counts["deeper"] == {"deeper": 20}
     assert counts["l2"] == {"0": 5, "5e-06": 5, "5e-05": 5, "0.0005": 5, "0.005": 5}
-    assert counts["new patients"] == {"baseline": 10, "noise": 10, "dropout": 10, "l2": 10}
+    assert counts["new patients"] == {"baseline": 10, "noise": 10, "longer": 10, "dropout": 10, "l2": 10}
     one, two = (plans["dropout layers"][name][0].config for name in ("one", "two"))
     assert (one.network, one.dropout, one.epochs) == ("dropout_CNN_segment", 0.5, 120)
     assert (two.network, two.dropout, two.epochs) == ("two_dropouts_CNN_segment", None, 120)
     zeros = {plans[name]["0"][0] for name in ("noise_std", "dropout", "l2")}
     assert len(zeros) == 1  # one baseline for the three searches: trained once
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(60, 5), (6, 3), (7, 1), (1, 1)])
+def test_the_baseline_trains_on_and_is_the_longer_one_as_well(epochs, every):
+    """One run serves both, with a snapshot where the shorter one ends; other variants are as they were."""
+    plans = plan(EXPERIMENTS["variants"], Request(seeds=2, epochs=epochs))
+    for baseline, longer in zip(plans["baseline"], plans["longer"], strict=True):
+        assert baseline == Planned(longer.config, None, epochs)
+        assert (longer.config.epochs, longer.config.snapshot_every, longer.until) == (2 * epochs, every, None)
+    every_run = [planned for of_variant in plans.values() for planned in of_variant]
+    assert {planned.config.snapshot_every for planned in every_run} == {every}
+    in_folds = plan(EXPERIMENTS["new patients"], Request(seeds=2, epochs=epochs))
+    for baseline, longer in zip(in_folds["baseline"], in_folds["longer"], strict=True):
+        assert baseline == longer._replace(until=epochs)
+        assert longer.config.snapshot_every == epochs
+
+
+def test_a_run_cut_at_an_epoch_is_the_run_of_so_many_epochs(discs: Dataset):
+    both = trained_runs(discs, ["baseline", "longer"], seeds=1, epochs=2)
+    cut, longer = both["baseline"][0], both["longer"][0]
+    alone = trained_runs(discs, ["baseline"], seeds=1, epochs=2)["baseline"][0]
+    assert (cut.config.epochs, len(cut.seconds), len(longer.seconds)) == (2, 2, 4)
+    assert all(torch.equal(cut.weights[name], weights) for name, weights in alone.weights.items())
+    assert cut.gradient_norms == alone.gradient_norms
+    assert cut.history.epochs[-1] == 2
+    for split, scores in alone.scores[2].items():
+        assert all(torch.equal(cut.scores[2][split][metric], values) for metric, values in scores.items())
+    assert not torch.equal(longer.weights["conv1.weight"], cut.weights["conv1.weight"])
 
 
 def test_runs_of_folds_share_no_seed_but_those_of_two_variants_do():
@@ -160,11 +188,11 @@ def test_runs_in_folds_are_trained_on_the_other_folds_and_scored_on_their_own(di
         assert fold_scores(runs).loc[("baseline", run.fold.index, "test"), "dice"] == pytest.approx(expected)
 
 
-def test_evidence_of_a_quick_report_has_scores_after_equal_epochs_where_both_were_scored(discs: Dataset):
-    for epochs, common in ((1, None), (5, 5), (7, 5)):
+def test_evidence_of_a_quick_report_has_scores_after_equal_epochs(discs: Dataset):
+    for epochs, common in ((1, 1), (5, 5), (7, 7)):
         found = evidence(report_runs(discs, Request(seeds=1, epochs=epochs)), discs)
         assert found.at_epoch == common
-        assert (found.equal_epochs is None) == (common is None)
+        assert set(found.equal_epochs.index.unique("variant")) == {"baseline", "dropout"}
         assert found.folds == {}
         assert list(found.by_image.index.unique("variant")) == list(VARIANTS)
 
