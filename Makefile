@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
-REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION WORKERS NAME
-DATA_VARIABLES := ARCHIVE CHECK
+REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION FOREGROUND WORKERS NAME
+DATA_VARIABLES := ARCHIVE CHECK PICTURES
 KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
@@ -58,7 +58,7 @@ verify: $(READY) ## train again, quickly, and compare with the committed results
 pdf: $(READY) ## print a report (NAME=, or its DATASET=) into report.pdf, where Chromium is installed
 	@$(PY) -m lib.report.pdf $(ARGUMENTS)
 
-data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folder of images (CHECK=DIR)
+data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folder (CHECK=DIR, PICTURES=FILE.png)
 	@$(PY) -m lib.data $(ARGUMENTS)
 
 lab: $(READY) ## open the notebooks in JupyterLab

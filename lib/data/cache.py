@@ -54,7 +54,8 @@ def read(key: str, stain: str) -> Dataset | None:
             splits[which] = Split(
                 tuple(kept["names"]), images, masks, kept["patients"] and tuple(kept["patients"]), sizes
             )
-        dataset = Dataset(index["name"], splits["train"], splits["test"], splits.get("testB"), stain, key)
+        three = splits["train"], splits["test"], splits.get("testB")
+        dataset = Dataset(index["name"], *three, stain=stain, key=key, notes=tuple(index["notes"]))
         dataset.__dict__["sha256"] = index["sha256"]  # where cached_property looks first: hashing takes seconds
         if intact:
             folder.touch()
@@ -81,7 +82,8 @@ def write(dataset: Dataset) -> Dataset:
                 described = [_description(array) for array in arrays.values()]
                 told = {"names": split.names, "patients": split.patients, "original_sizes": split.original_sizes}
                 splits[which] = told | {"arrays": described}
-            text = json.dumps({"name": dataset.name, "sha256": dataset.sha256, "splits": splits})
+            of_all = {"name": dataset.name, "sha256": dataset.sha256, "notes": dataset.notes}
+            text = json.dumps({**of_all, "splits": splits})
             (new / "index.json").write_text(f"{zlib.crc32(text.encode())}\n{text}")
             shutil.rmtree(target, ignore_errors=True)
             new.rename(target)

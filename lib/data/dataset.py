@@ -79,7 +79,8 @@ class Split:
 class Dataset:
     """A training and a test split of images of one size, a second test split where there is one, and their name.
 
-    Their channels are colours where `stain` is "rgb", or stains. `key` is what the cache calls them, before stains.
+    Their channels are colours where `stain` is "rgb", or stains. `key` is what the cache calls them, before stains;
+    `notes` tell what was decided in reading them, each as "subject: text".
     """
 
     name: str
@@ -88,6 +89,7 @@ class Dataset:
     test_b: Split | None = None
     stain: str = "rgb"
     key: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -1,26 +1,63 @@
-"""Reading one picture or mask in any of the usual formats, and shrinking it; what is wrong with a file is a Problem."""
+"""Reading one picture or mask with Pillow or tifffile, and shrinking it; what is wrong with a file is a Problem."""
 
 import logging
 import warnings
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from PIL import Image, UnidentifiedImageError
+from scipy import ndimage
 
 from lib._errors import Problem, reason
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # no others: each decoder more is one more that a file can attack
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")  # a decoder more is one more that a file can attack
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k")
 EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # Pillow gives 16 bit colour as the upper 8 bits
-SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L", "I;16N"}
-SMALLEST = 8  # pixels; less is no picture, most likely a placeholder
-ORIENTATION, PHOTOMETRIC = 274, 262  # tags of EXIF and TIFF
-# Above Pillow's limit of 89 million pixels a file is refused from its header, instead of a warning and 270 MB.
-warnings.simplefilter("error", Image.DecompressionBombWarning)
+SMALLEST, LARGEST = 8, 89_478_485  # pixels: of a side, less is a placeholder; of all, Pillow's limit, 270 MB as RGB
+NEITHER = 0.1  # share of a mask's pixels that may lie between its two values (from 10% to 90% of the way)
+ORIENTATION = 274  # tag of EXIF and TIFF
+BITS = "8 or 16 bits a channel, grey or RGB; save it so"
+Image.MAX_IMAGE_PIXELS = None  # checked here, with a message that says what to do
 # What Pillow warns of, such as a damaged tag, keeps it from reading the pixels, which is said, or does not matter.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of damage, the Problem says
+
+
+class Pixels(NamedTuple):
+    """What a file holds: stored values (height, width) or (height, width, channels), and what is told beside them.
+
+    Attributes:
+        palette: RGB of each value, (values, 3), or None. white_is_zero: whether the format says so.
+        facts: what was done or ignored, by a name of few words.
+    """
+
+    values: np.ndarray
+    palette: UInt8[np.ndarray, "colour 3"] | None = None
+    white_is_zero: bool = False
+    facts: tuple[str, ...] = ()
+
+
+class Rule(NamedTuple):
+    """By which rule of `read_mask` a mask was read.
+
+    Attributes:
+        levels: the values that stand for foreground. neither: share of pixels that were neither of two values.
+    """
+
+    name: str
+    levels: tuple[int, ...] = ()
+    neither: float = 0.0
+
+
+class Mask(NamedTuple):
+    """The foreground of a mask file, and how it was found."""
+
+    foreground: Bool[np.ndarray, "height width"]
+    rule: Rule
 
 
 def size_text(pixels: np.ndarray) -> str:
@@ -31,119 +68,236 @@ def size_text(pixels: np.ndarray) -> str:
 def read_size(file: Path) -> tuple[int, int] | None:
     """Returns height and width from a file's header, None where it cannot be read."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            return image.height, image.width
+        with Image.open(file) as image:
+            turned = image.getexif().get(ORIENTATION, 1) > 4
+            return (image.width, image.height) if turned else (image.height, image.width)
     except Exception:  # whatever it is, reading the pixels will say so
         return None
 
 
-def read_image(file: Path | BytesIO, name: str | Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Reads a picture as RGB.
+def read_image(file: Path | BytesIO, name: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Reads a picture as RGB: grey becomes three equal channels, a palette its colours, alpha is dropped.
 
-    Grey becomes three equal channels, a palette its colours, alpha is dropped, and of 16 bits the upper 8 are kept.
+    Returns:
+        (height, width, 3), uint8 or, where more than 8 bits are stored, uint16; and the facts of `Pixels`.
 
     Raises:
-        Problem: not one upright picture of 8 or 16 bits unsigned and at least 8x8 pixels; 16 bits of which none but the
-            lower 12 are used, since less than 16 of 256 levels would be left; or damaged.
+        Problem: not one picture of 8 or 16 bits unsigned, from 8x8 pixels to 89 million; or damaged.
     """
-    values = _read(file, name, "RGB")
-    if values.dtype == np.uint16:
-        if 0 < (brightest := values.max()) < 4096:
-            expected = "an image that uses its 16 bits (docs/own-images.md shows how to scale up fewer)"
-            raise Problem(name, expected, f"nothing above {brightest} of 65535")
-        values = (values >> 8).astype(np.uint8)
-    if values.ndim == 2:
-        values = np.repeat(values[..., None], 3, axis=2)
+    values, palette, white_is_zero, facts = _read(file, name)
+    if palette is not None:
+        values = palette[values]
+    if values.dtype not in (np.uint8, np.uint16) or (values.ndim == 3 and values.shape[2] not in (2, 3, 4)):
+        channels = 1 if values.ndim == 2 else values.shape[2]
+        raise Problem(name, BITS, f"{values.dtype}, {channels} channel{'s' * (channels > 1)}")
+    if white_is_zero:
+        if values.dtype == np.uint16:
+            raise Problem(name, "16 bits with black at 0; save it so", "white at 0")
+        values = 255 - values
     if min(values.shape[:2]) < SMALLEST:
         raise Problem(name, f"at least {SMALLEST}x{SMALLEST} pixels", size_text(values))
-    return values[..., :3]
+    grey = values.ndim == 2 or values.shape[2] == 2
+    rgb = np.repeat(values.reshape(*values.shape[:2], -1)[..., :1], 3, axis=2) if grey else values[..., :3]
+    return rgb, facts
 
 
-def read_mask(file: Path | BytesIO, name: str | Path, instances: bool = False) -> Bool[np.ndarray, "height width"]:
-    """Reads a mask: 0 is background, anything else foreground; of a palette the indices count, not the colours.
+def read_mask(file: Path | BytesIO, name: str | Path, foreground: Collection[int] = (), objects: bool = False) -> Mask:
+    """Reads a mask by the first rule that fits its stored values; of a palette these are the indices.
+
+    - `foreground` given: these values are foreground, all others background.
+    - Two values, 0 and another, or one: 0 is background.
+    - Nearly two, as JPEG and smooth edges leave them: cut at half of the range.
+    - Numbered objects, each in one piece: all that is not 0. Two numbers might as well be classes: the caller knows
+      other masks of the set.
 
     Args:
         file: path or content. name: what messages call it.
-        instances: whether any values are accepted; otherwise two, the lower of which is 0, or one.
+        foreground: values, a colour as 0xRRGGBB. objects: whether any numbers are known to be objects.
 
     Raises:
-        Problem: more than one channel, other values, or as `read_image`.
+        Problem: none of the rules fits, or white might stand for background, or as `read_image`.
     """
-    values = _read(file, name, None)
-    if values.ndim != 2:
-        raise Problem(name, "a mask of one channel", values.shape[2])
+    values, palette, white_is_zero, _ = _read(file, name)
+    values = _one_channel(values, name)
+    if foreground:
+        return Mask(np.isin(values, list(foreground)), Rule("FOREGROUND"))
+    if white_is_zero or (palette is not None and _white_first(palette, values)):
+        found = "0 shown as white; FOREGROUND=255, say, tells which stored value is foreground"
+        raise Problem(name, "a mask whose 0 is background and shown as black", found)
     levels = np.unique(values)
-    if not instances and (len(levels) > 2 or (len(levels) == 2 and levels[0] != 0)):
-        shown = ", ".join(str(int(level)) for level in levels[:4]) + (", ..." if len(levels) > 4 else "")
-        hint = "" if len(levels) == 2 else "; docs/own-images.md shows how to join numbered objects"
-        if str(name).lower().endswith((".jpg", ".jpeg")):
-            hint = "; JPEG changes values, so save masks as PNG"
-        raise Problem(name, "a mask of two values, 0 and another", f"{len(levels)}: {shown}{hint}")
-    return values != 0
+    if len(levels) == 1 or (len(levels) == 2 and levels[0] == 0):
+        return Mask(values != 0, Rule("two values", tuple(int(level) for level in levels if level)))
+    if (neither := _neither(values, levels)) is not None:
+        return Mask(values >= (int(levels[0]) + int(levels[-1])) / 2, Rule("nearly two values", neither=neither))
+    if objects or _in_one_piece(values, levels):
+        return Mask(values != 0, Rule("numbered objects", tuple(int(level) for level in levels if level)))
+    raise Problem(name, "a mask of two values, 0 and another", _hint(levels))
 
 
-def _read(file: Path | BytesIO, name: str | Path, mode: str | None) -> np.ndarray:
-    """Returns pixels, uint8, uint16 or bool, of 8 bit files converted to a Pillow mode if one is given."""
+def _one_channel(values: np.ndarray, name: str | Path) -> np.ndarray:
+    """Returns equal channels as one, and colours, where they differ, as 0xRRGGBB; alpha does not count."""
+    if values.dtype.kind not in "bui":
+        raise Problem(name, "a mask of integers; save it as PNG of 8 or 16 bits", str(values.dtype))
+    if values.ndim == 2:
+        return values
+    colours = values[..., : {2: 1, 4: 3}.get(values.shape[2], values.shape[2])]
+    if (colours == colours[..., :1]).all():
+        return np.asarray(colours[..., 0])
+    if colours.shape[2] != 3 or colours.dtype != np.uint8:
+        raise Problem(name, "a mask of one channel, or of equal ones", f"{colours.shape[2]} that differ")
+    packed = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    if len(levels := np.unique(packed)) > 2 or levels[0] != 0:
+        if len(levels) > 16:  # JPEG of colours, or a photograph
+            raise Problem(name, "a mask of one channel, or of equal ones", f"{len(levels)} colours")
+        listed = ", ".join(f"0x{level:06x}" for level in levels[:4])
+        found = f"{len(levels)}: {listed}; FOREGROUND=0x{levels[-1]:06x} tells what is foreground"
+        raise Problem(name, "a mask of two colours, black and another", found)
+    return np.asarray(packed)
+
+
+def _white_first(palette: np.ndarray, values: np.ndarray) -> bool:
+    """Returns whether 0 is shown brighter than every other value that occurs."""
+    shown = palette.astype(int).sum(axis=1)
+    others = [shown[level] for level in np.unique(values) if level and level < len(shown)] or [0]
+    return bool(shown[0] > max(others) and shown[0] >= 3 * 128)
+
+
+def _neither(values: np.ndarray, levels: np.ndarray) -> float | None:
+    """Returns the share of pixels between two values that nearly all others are near, None where there are no such two.
+
+    Numbers up to 63 beside 255, as classes with a void border have, are no smooth edge; nor is one grey between two.
+    """
+    low, high = int(levels[0]), int(levels[-1])
+    if values.dtype != np.uint8 or high - low < 128 or len(levels) < 4 or levels[-2] < 64:
+        return None
+    part = (values.astype(np.float32) - low) / (high - low)
+    neither, near_high = float(((part > 0.1) & (part < 0.9)).mean()), float((part >= 0.9).mean())
+    return neither if neither <= NEITHER and neither < near_high else None
+
+
+def _in_one_piece(values: np.ndarray, levels: np.ndarray) -> bool:
+    """Returns whether numbers from 0 on have, but for crumbs, one connected area each, as numbered objects do."""
+    if levels[0] != 0 or len(levels) < 3 or levels[-1] > max(4 * len(levels), 20) or 255 == levels[-1] > len(levels):
+        return False
+    boxes = ndimage.find_objects(values.astype(np.int32))
+    eight = np.ones((3, 3), bool)
+    pieces = [ndimage.label(values[box] == number, eight)[1] for number, box in enumerate(boxes, 1) if box]
+    return sum(count > 1 for count in pieces) <= 0.1 * len(pieces)
+
+
+def _hint(levels: Int64[np.ndarray, " level"] | np.ndarray) -> str:
+    """Returns what was found in a mask, and what its pattern suggests."""
+    shown = ", ".join(str(int(level)) for level in levels[:4]) + (", ..." if len(levels) > 4 else "")
+    small = [int(level) for level in levels if 0 < level < 255]
+    ask = f"FOREGROUND={small[0] if small else int(levels[-1])} tells what is foreground"
+    if levels[-1] == 255 and len(small) < 32 and max(small, default=255) < 64:
+        hint = f"255 beside small numbers looks like a void border, which scores cannot leave out; {ask}"
+    elif levels[0] != 0:
+        hint = f"no 0 at all looks like a trimap; {ask}"
+    elif len(levels) <= 32 and levels[-1] < 64:
+        hint = f"classes, or objects in pieces; {ask}"
+    else:
+        hint = f"greys want a threshold first, or {ask}"
+    return f"{len(levels)}: {shown}; {hint}"
+
+
+def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Returns pixels as EXIF says that they are shown: 1 is upright, 2 mirrored, 3 upside down, 6 and 8 on a side."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values[::-1] if orientation in (3, 4, 7, 8) else values
+
+
+def _read(file: Path | BytesIO, name: str | Path) -> Pixels:
+    """Returns what is stored in a file, upright."""
     try:
+        head = file.getvalue()[:4] if isinstance(file, BytesIO) else _head(file)
+        if head[:2] in (b"II", b"MM") and head[2:] in (b"*\0", b"\0*", b"+\0", b"\0+"):
+            return _read_tiff(file, name)
         with Image.open(file, formats=FORMATS) as image:
-            if (pictures := getattr(image, "n_frames", 1)) != 1:
-                raise Problem(name, "one picture", f"{pictures} in one file")
-            if (orientation := image.getexif().get(ORIENTATION, 1)) != 1:
-                raise Problem(name, "pixels that lie as they are shown", f"orientation {orientation}; save it upright")
-            if image.mode in SIXTEEN_BIT_MODES:
-                if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # Pillow inverts that for 8 bits only
-                    raise Problem(name, "16 bits with black at 0", "white at 0")
-                return np.asarray(image).astype(np.uint16)
-            if image.mode not in EIGHT_BIT_MODES:
-                raise Problem(name, "8 or 16 bits a channel, grey or RGB", f"Pillow's mode {image.mode}")
-            return np.asarray(image.convert(mode) if mode else image)
+            pictures = getattr(image, "n_frames", 1)
+            if pictures != 1 and image.format != "MPO":  # a camera's previews: the first picture is meant
+                raise Problem(name, "one picture; save each as a file of its own", f"{pictures} in one file")
+            _check_pixels(name, image.width, image.height)
+            facts = ["colour profile ignored"] if image.info.get("icc_profile") else []
+            try:
+                orientation = image.getexif().get(ORIENTATION, 1)
+            except Exception:  # a broken EXIF block says nothing of the pixels
+                orientation = 1
+            if orientation in range(2, 9):
+                facts.append("EXIF orientation applied")
+            if image.mode.startswith("I;16"):
+                values, palette = np.asarray(image).astype(np.uint16), None
+            elif image.mode not in EIGHT_BIT_MODES:
+                raise Problem(name, BITS, {"F": "floating point", "I": "32 bits"}.get(image.mode, image.mode))
+            else:
+                colours = image.getpalette() if image.mode == "P" else None
+                palette = None if colours is None else np.array([*colours, *[0] * (768 - len(colours))], np.uint8)
+                values = np.asarray(image.convert("RGB") if image.mode == "PA" else image)
+            if values.dtype == np.bool_:
+                values = values * np.uint8(255)
+            shown = None if palette is None else palette.reshape(-1, 3)
+            return Pixels(_upright(values, orientation), shown, facts=tuple(facts))
     except Problem:
         raise
-    except (UnidentifiedImageError, ValueError) as error:
-        if str(name).lower().endswith((".tif", ".tiff")):
-            return _read_tiff(file, name)
-        unknown = isinstance(error, UnidentifiedImageError)
-        raise Problem(name, "a readable image", "no PNG, JPEG, TIFF or BMP" if unknown else error) from error
+    except UnidentifiedImageError as error:
+        known = "no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"
+        raise Problem(name, "a readable image", known) from error
     except Exception as error:  # decoders raise nearly anything for damaged files, by format and by damage
         raise Problem(name, "a readable image", reason(error)) from error
 
 
-def _read_tiff(file: Path | BytesIO, name: str | Path) -> np.ndarray:
-    """Reads a TIFF that Pillow does not know, with tifffile: rarer layouts and compressions."""
-    import tifffile  # rarely needed
-
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of damage, the Problem says
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            pages, page = len(tiff.pages), tiff.pages.first
-            if pages != 1:
-                raise Problem(name, "one picture", f"{pages} in one file")
-            if page.imagewidth * page.imagelength > (Image.MAX_IMAGE_PIXELS or 0):
-                raise Problem(name, "a picture of reasonable size", f"{page.imagewidth}x{page.imagelength} pixels")
-            channels = page.samplesperpixel
-            kind = tifffile.PHOTOMETRIC(page.photometric).name
-            if (
-                str(page.dtype) not in ("uint8", "uint16")
-                or channels not in (1, 3, 4)
-                or kind not in ("RGB", "MINISBLACK")
-            ):
-                found = f"{page.dtype}, {channels} channels, {kind}"
-                raise Problem(name, "8 or 16 bits a channel, grey or RGB", found)
-            values = page.asarray()
-    except Problem:
-        raise
-    except Exception as error:
-        raise Problem(name, "a readable image", reason(error)) from error
-    return np.moveaxis(values, 0, 2) if page.axes == "SYX" else values
+def _head(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(4)
 
 
-def resize_image(
-    image: UInt8[np.ndarray, "height width 3"], shape: tuple[int, int]
-) -> UInt8[np.ndarray, "new_height new_width 3"]:
-    """Averages over areas (repeats pixels where it enlarges); the proportions change with the shape."""
+def _check_pixels(name: str | Path, width: int, height: int) -> None:
+    if width * height > LARGEST:
+        expected = f"at most {LARGEST // 10**6} million pixels; cut it into tiles"
+        raise Problem(name, expected, f"{width}x{height}")
+
+
+def _read_tiff(file: Path | BytesIO, name: str | Path) -> Pixels:
+    import tifffile  # half of the folders hold none
+
+    with tifffile.TiffFile(file) as tiff:
+        every = [tiff.pages[index] for index in range(len(tiff.pages))]
+        pages = [page for page in every if not getattr(page, "is_reduced", False)]  # less previews and pyramids
+        page: Any = pages[0] if pages else tiff.pages.first
+        _check_pixels(name, page.imagewidth, page.imagelength)
+        if len(pages) > 1 or page.imagedepth > 1:
+            planes = f"{len(pages)} planes, {tiff.series[0].axes} of {'x'.join(map(str, tiff.series[0].shape))}"
+            raise Problem(name, "one picture; save each plane as a file of its own", planes)
+        kind = tifffile.PHOTOMETRIC(page.photometric).name
+        if kind not in ("RGB", "MINISBLACK", "MINISWHITE", "PALETTE", "YCBCR"):
+            raise Problem(name, BITS, kind)
+        values = page.asarray()
+        if page.axes == "SYX":
+            values = np.moveaxis(values, 0, 2)
+        if page.axes not in ("YX", "YXS", "SYX"):
+            raise Problem(name, "one picture of height and width", f"axes {page.axes}")
+        if values.dtype == np.bool_:
+            values = values * np.uint8(255)
+        palette = (page.colormap >> 8).T.astype(np.uint8) if kind == "PALETTE" else None
+        tag = page.tags.get(ORIENTATION)
+        orientation = int(tag.value) if tag else 1
+        facts = ["orientation applied"] if orientation in range(2, 9) else []
+        facts += ["colour profile ignored"] if 34675 in page.tags else []
+        return Pixels(_upright(values, orientation), palette, kind == "MINISWHITE", tuple(facts))
+
+
+def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Averages RGB of 8 or 16 bits over areas (repeats pixels where it enlarges); proportions change with the shape."""
     if image.shape[:2] == shape:
         return image
-    return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BOX))
+    if image.dtype == np.uint8:
+        return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BOX))
+    channels = [Image.fromarray(channel.astype(np.float32)) for channel in np.moveaxis(image, 2, 0)]
+    resized = [np.asarray(channel.resize(shape[::-1], Image.Resampling.BOX)) for channel in channels]
+    return np.stack(resized, axis=2).round().astype(np.uint16)
 
 
 def resize_mask(

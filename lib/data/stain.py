@@ -50,4 +50,5 @@ def unmixed(colours: Dataset) -> Dataset:
     """Returns a dataset with stains in place of colours, scaled by their range over the training split."""
     limits = stain_range(colours.train.images)
     splits = {which: replace(split, images=unmix(split.images, limits)) for which, split in colours.splits.items()}
-    return Dataset(colours.name, splits["train"], splits["test"], splits.get("testB"), "unmixed", colours.key)
+    train, test, test_b = splits["train"], splits["test"], splits.get("testB")
+    return replace(colours, train=train, test=test, test_b=test_b, stain="unmixed")

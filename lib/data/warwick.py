@@ -117,8 +117,8 @@ def _convert(archive: Path, members: Members, size: int, name: str) -> tuple[tup
     """Returns original height and width of a pair, SHA-256 of its sources by name, and the PNGs of its results."""
     contents = {f"{name}{kind}.bmp": _read(archive, members, f"{name}{kind}.bmp") for kind in ("", "_anno")}
     (image_name, image_data), (mask_name, mask_data) = contents.items()
-    image = read_image(io.BytesIO(image_data), f"{archive}: {image_name}")
-    mask = read_mask(io.BytesIO(mask_data), f"{archive}: {mask_name}", instances=True)
+    image, _ = read_image(io.BytesIO(image_data), f"{archive}: {image_name}")
+    mask = read_mask(io.BytesIO(mask_data), f"{archive}: {mask_name}", objects=True).foreground
     if image.shape[:2] != mask.shape:
         raise Problem(f"{archive}: {mask_name}", f"its image's size, {size_text(image)}", size_text(mask))
     shape, pngs = (size, size), []

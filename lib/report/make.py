@@ -21,6 +21,7 @@ from lib.claims.evidence import Evidence, evidence
 from lib.claims.intervals import FEWEST_SEEDS
 from lib.claims.verdicts import Judgement, NotRun, judge
 from lib.data.dataset import Dataset
+from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
 from lib.report.provenance import can_train_in, provenance
 from lib.report.results import collect_results
@@ -65,9 +66,9 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     dataset = parameters.load()
     target = report_target(parameters, dataset)
     height, width = dataset.image_size
-    print(
-        f"data: {dataset.name}, {len(dataset.train)} training and {len(dataset.test)} test images of {width}x{height}"
-    )
+    train, test, memory = len(dataset.train), len(dataset.test), height * width * BYTES_A_PIXEL / 1e9
+    print(f"data: {dataset.name}, {train} training and {test} test images of {width}x{height}")
+    print(*(f"  {note}" for note in dataset.notes), f"memory: about {memory:.1f} GB a process in training", sep="\n")
     with _only_this_process(target) as staging:
         # These take seconds to import, for which a user's mistake need not wait.
         from lib.report import notebooks

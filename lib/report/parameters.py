@@ -33,6 +33,7 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
     stain: Literal["rgb", "unmixed"] = "rgb"
     size: int = Field(0, ge=0, le=1024)  # pixels; 0 leaves it to `load_dataset`
     test_fraction: float = Field(0.4, gt=0, lt=1)
+    foreground: str = ""  # values of masks, such as "1,2"; empty leaves it to `load_dataset`
     workers: int = Field(default_factory=_files.cores, ge=1, le=1024)
     study: bool = False  # all experiments, not the variants alone; given by `make study`
     name: str = ""  # of the report's folder; the dataset's by default
@@ -54,7 +55,10 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
 
     def load(self) -> Dataset:
         """Loads the dataset."""
-        return load_dataset(self.dataset, size=self.size or None, stain=self.stain, test_fraction=self.test_fraction)
+        size, fraction = self.size or None, self.test_fraction
+        return load_dataset(
+            self.dataset, size=size, stain=self.stain, test_fraction=fraction, foreground=self.foreground
+        )
 
 
 def parse_parameters(arguments: Sequence[str]) -> Parameters:

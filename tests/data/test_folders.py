@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
 from lib._errors import Problem, UserError
-from lib._files import ROOT
 from lib.data.dataset import Dataset
 from lib.data.folders import choose_test, read_table
 from lib.data.images import read_image, read_mask, resize_image, resize_mask
@@ -133,7 +132,7 @@ SUFFIX = "a picture, one of .png .jpg .jpeg .tif .tiff .bmp"
 HEAD = "name,split,patient\n"
 ROWS = HEAD + "a,train,1\nb,train,2\nc,test,3\nd,test,3\n"
 TABLE = "the columns name, split, patient, once each"
-TWO, JOIN = "a mask of two values, 0 and another", "; docs/own-images.md shows how to join numbered objects"
+TWO, JOIN = "a mask of two values, 0 and another", "; README.md shows how to join numbered objects"
 # What is done to a good folder; then every problem: file, what was expected, and a pattern of what was found.
 BROKEN = {
     "truncated PNG": (lambda d: cut(noise(d, ".png")), [(IMAGE, READABLE, ".*truncated.*")]),
@@ -141,15 +140,17 @@ BROKEN = {
     "truncated BMP": (lambda d: cut(noise(d, ".bmp")), [("train/images/a.bmp", READABLE, ".*truncated.*")]),
     "truncated TIFF": (lambda d: cut(noise(d, ".tif")), [("train/images/a.tif", READABLE, ".+")]),
     "TIFF cut in its header": (lambda d: cut(noise(d, ".tif"), 0.0005), [("train/images/a.tif", READABLE, ".+")]),
-    "text": (lambda d: (d / IMAGE).write_text("not an image"), [(IMAGE, READABLE, "no PNG, JPEG, TIFF or BMP")]),
-    "zero bytes": (lambda d: (d / IMAGE).write_bytes(b""), [(IMAGE, READABLE, "no PNG, JPEG, TIFF or BMP")]),
+    "text": (
+        lambda d: (d / IMAGE).write_text("not an image"),
+        [("train/images/a.png", "a readable image", "no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000")],
+    ),
+    "zero bytes": (
+        lambda d: (d / IMAGE).write_bytes(b""),
+        [("train/images/a.png", "a readable image", "no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000")],
+    ),
     "random bytes": (
         lambda d: (d / IMAGE).write_bytes(bytes(range(256))),
-        [(IMAGE, READABLE, "no PNG, JPEG, TIFF or BMP")],
-    ),
-    "GIF called PNG": (
-        lambda d: Image.fromarray(GREY).save(d / IMAGE, "gif"),
-        [(IMAGE, READABLE, "no PNG, JPEG, TIFF or BMP")],
+        [("train/images/a.png", "a readable image", "no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000")],
     ),
     "pixels that do not unpack": (
         lambda d: (d / IMAGE).write_bytes(png_header(16, 16).replace(b"IDAT", b"IDAt")),
@@ -158,11 +159,11 @@ BROKEN = {
     "too few pixels": (lambda d: (d / IMAGE).write_bytes(png_header(160, 160)), [(IMAGE, READABLE, ".*truncated.*")]),
     "900 million pixels": (
         lambda d: (d / IMAGE).write_bytes(png_header(30_000, 30_000)),
-        [(IMAGE, READABLE, r"Image size \(900000000 pixels\) exceeds limit .*")],
+        [("train/images/a.png", "at most 89 million pixels; cut it into tiles", "30000x30000")],
     ),
     "100 million pixels": (
         lambda d: (d / IMAGE).write_bytes(png_header(10_000, 10_000)),
-        [(IMAGE, READABLE, r"Image size \(100000000 pixels\) exceeds limit .*")],
+        [("train/images/a.png", "at most 89 million pixels; cut it into tiles", "10000x10000")],
     ),
     "height of 0": (lambda d: (d / IMAGE).write_bytes(png_header(16, 0)), [(IMAGE, READABLE, ".+")]),
     "1x1": (
@@ -175,115 +176,107 @@ BROKEN = {
     ),
     "NaN in a grey TIFF": (
         lambda d: as_tiff(d, np.full((16, 16), np.nan, np.float32)),
-        [("train/images/a.tif", BITS, "Pillow's mode F")],
+        [("train/images/a.tif", "8 or 16 bits a channel, grey or RGB; save it so", "float32, 1 channel")],
     ),
     "NaN in a colour TIFF": (
         lambda d: as_tiff(d, np.full((16, 16, 3), np.nan, np.float32), photometric="rgb"),
-        [("train/images/a.tif", BITS, "float32, 3 channels, RGB")],
+        [("train/images/a.tif", "8 or 16 bits a channel, grey or RGB; save it so", "float32, 3 channels")],
     ),
     "32 bits": (
         lambda d: as_tiff(d, np.zeros((16, 16), np.uint32)),
-        [("train/images/a.tif", BITS, "Pillow's mode I")],
+        [("train/images/a.tif", "8 or 16 bits a channel, grey or RGB; save it so", "uint32, 1 channel")],
     ),
     "signed 16 bits": (
         lambda d: as_tiff(d, np.zeros((16, 16, 3), np.int16), photometric="rgb"),
-        [("train/images/a.tif", BITS, "int16, 3 channels, RGB")],
+        [("train/images/a.tif", "8 or 16 bits a channel, grey or RGB; save it so", "int16, 3 channels")],
     ),
     "pages of a TIFF": (
         lambda d: as_tiff(d, np.zeros((3, 16, 16), np.uint8), photometric="minisblack"),
-        [("train/images/a.tif", ONE, "3 in one file")],
+        [("train/images/a.tif", "one picture; save each plane as a file of its own", "3 planes, QYX of 3x16x16")],
     ),
     "pages of a TIFF with floats in colour": (
         lambda d: as_tiff(d, np.zeros((2, 16, 16, 3), np.float32), photometric="rgb"),
-        [("train/images/a.tif", ONE, "2 in one file")],
+        [("train/images/a.tif", "one picture; save each plane as a file of its own", "2 planes, QYXS of 2x16x16x3")],
     ),
     "huge TIFF that Pillow does not know": (
         huge_tiff,
-        [("train/images/a.tif", "a picture of reasonable size", "60000x60000 pixels")],
+        [("train/images/a.tif", "at most 89 million pixels; cut it into tiles", "60000x60000")],
     ),
     "five channels": (
         lambda d: as_tiff(d, np.zeros((16, 16, 5), np.uint8), photometric="minisblack", planarconfig="contig"),
-        [("train/images/a.tif", BITS, "uint8, 5 channels, MINISBLACK")],
+        [("train/images/a.tif", "8 or 16 bits a channel, grey or RGB; save it so", "uint8, 5 channels")],
     ),
     "CIELAB of 16 bits": (
         lambda d: as_tiff(d, np.zeros((16, 16, 3), np.uint16), photometric="cielab"),
-        [("train/images/a.tif", BITS, "uint16, 3 channels, CIELAB")],
+        [("train/images/a.tif", "8 or 16 bits a channel, grey or RGB; save it so", "CIELAB")],
     ),
     "16 bits with white at 0": (
         lambda d: as_tiff(d, np.zeros((16, 16), np.uint16), photometric="miniswhite"),
-        [("train/images/a.tif", "16 bits with black at 0", "white at 0")],
+        [("train/images/a.tif", "16 bits with black at 0; save it so", "white at 0")],
     ),
     "animated PNG": (
         lambda d: Image.fromarray(GREY).save(
             d / IMAGE, save_all=True, append_images=[Image.fromarray(GREY + np.uint8(9))]
         ),
-        [(IMAGE, ONE, "2 in one file")],
-    ),
-    "JPEG on its side": (
-        lambda d: as_format(d, ".jpg", exif=_orientation(6)),
-        [("train/images/a.jpg", "pixels that lie as they are shown", "orientation 6; save it upright")],
+        [("train/images/a.png", "one picture; save each as a file of its own", "2 in one file")],
     ),
     "CMYK": (
         lambda d: Image.new("CMYK", (16, 16)).save(replaced(d / IMAGE).with_suffix(".jpg")),
-        [("train/images/a.jpg", BITS, "Pillow's mode CMYK")],
+        [("train/images/a.jpg", "8 or 16 bits a channel, grey or RGB; save it so", "CMYK")],
     ),
     "mask of three values": (
         lambda d: save(d / "train/masks/a.png", np.tile(np.array([0, 100, 200, 0], np.uint8), (16, 4))),
-        [("train/masks/a.png", TWO, f"3: 0, 100, 200{JOIN}")],
+        [
+            (
+                "train/masks/a.png",
+                "a mask of two values, 0 and another",
+                "3: 0, 100, 200; greys want a threshold first, or FOREGROUND=100 tells what is foreground",
+            )
+        ],
     ),
     "mask of five values": (
         lambda d: save(d / "train/masks/a.png", np.tile(np.arange(8, dtype=np.uint8), (16, 2))),
-        [("train/masks/a.png", TWO, f"8: 0, 1, 2, 3, ...{JOIN}")],
+        [
+            (
+                "train/masks/a.png",
+                "a mask of two values, 0 and another",
+                "8: 0, 1, 2, 3, \\.\\.\\.; classes, or objects in pieces; FOREGROUND=1 tells what is foreground",
+            )
+        ],
     ),
     "mask without 0": (
         lambda d: save(d / "train/masks/a.png", np.tile(np.array([1, 2], np.uint8), (16, 8))),
-        [("train/masks/a.png", TWO, "2: 1, 2")],
-    ),
-    "mask as JPEG": (
-        noise_as_mask,
-        [("train/masks/a.jpg", TWO, r"\d+: 0, .*, \.\.\.; JPEG changes values, so save masks as PNG")],
-    ),
-    "mask in colour": (
-        lambda d: save(d / "train/masks/a.png", COLOUR),
-        [("train/masks/a.png", "a mask of one channel", "3")],
-    ),
-    "mask with alpha": (
-        lambda d: Image.new("LA", (16, 16)).save(d / "train/masks/a.png"),
-        [("train/masks/a.png", "a mask of one channel", "2")],
+        [
+            (
+                "train/masks/a.png",
+                "a mask of two values, 0 and another",
+                "2: 1, 2; no 0 at all looks like a trimap; FOREGROUND=1 tells what is foreground",
+            )
+        ],
     ),
     "mask of floats": (
         lambda d: tifffile.imwrite(replaced(d / "train/masks/a.png").with_suffix(".tif"), np.zeros((16, 16), "f4")),
-        [("train/masks/a.tif", BITS, "Pillow's mode F")],
+        [("train/masks/a.tif", "a mask of integers; save it as PNG of 8 or 16 bits", "float32")],
     ),
     "mask of another size": (
         lambda d: save(d / "train/masks/a.png", MASK[:14]),
-        [("train/masks/a.png", "its image's size, 16x16 pixels", "16x14 pixels")],
+        [("train/masks/a.png", "its image's size", "16x14 pixels, the image 16x16 pixels")],
     ),
     "both files of a pair broken": (
         lambda d: ((d / IMAGE).write_bytes(b""), (d / "train/masks/a.png").write_bytes(b"")),
         [
-            (IMAGE, READABLE, "no PNG, JPEG, TIFF or BMP"),
-            ("train/masks/a.png", READABLE, "no PNG, JPEG, TIFF or BMP"),
+            ("train/images/a.png", "a readable image", "no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"),
+            ("train/masks/a.png", "a readable image", "no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"),
         ],
     ),
     "image without mask": (
         lambda d: (d / "train/masks/a.png").unlink(),
-        [(IMAGE, "a mask a.* in masks", "none")],
+        [("train/images/a.png", "a mask of its name", "none")],
     ),
-    "mask without image": (lambda d: (d / IMAGE).unlink(), [("train/masks/a.png", "an image a.* in images", "none")]),
+    "mask without image": (lambda d: (d / IMAGE).unlink(), [("train/masks/a.png", "an image of its name", "none")]),
     "another name in each half": (
         lambda d: (d / IMAGE).rename(d / "train/images/z.png"),
-        [
-            ("train/images/z.png", "a mask z.* in masks", "none"),
-            ("train/masks/a.png", "an image a.* in images", "none"),
-        ],
-    ),
-    "masks called masks": (
-        lambda d: [path.rename(path.with_stem(f"{path.stem}_mask")) for path in (d / "train/masks").iterdir()],
-        [
-            ("train/masks/a_mask.png", "the name of its image, a", "another"),
-            ("train/masks/b_mask.png", "the name of its image, b", "another"),
-        ],
+        [("train/images/z.png", "a mask of its name", "none"), ("train/masks/a.png", "an image of its name", "none")],
     ),
     "pictures called images and labels": (
         lambda d: (
@@ -294,22 +287,23 @@ BROKEN = {
             ]
         ),
         [
-            ("train/images/imageb.png", "a mask imageb.* in masks", "none"),
-            ("train/masks/label 07.png", "the name of its image, IMG 07", "another"),
-            ("train/masks/maskb.png", "an image maskb.* in images", "none"),
+            ("train/images/imageb.png", "a mask of its name", "none; is it maskb\\.png\\? Then give both one name"),
+            ("train/masks/maskb.png", "an image of its name", "none"),
         ],
     ),
     "two masks for one image, by their names": (
         lambda d: (save(d / "train/masks/a_mask.png", MASK), (d / MASK_A).rename(d / "train/masks/a_label.png")),
         [
-            (IMAGE, "a mask a.* in masks", "none"),
-            ("train/masks/a_label.png", "an image a_label.* in images", "none"),
-            ("train/masks/a_mask.png", "an image a_mask.* in images", "none"),
+            (
+                "train/images/a.png",
+                "one mask, or numbered parts of one; take the others away",
+                "train/masks/a_label\\.png and train/masks/a_mask\\.png",
+            )
         ],
     ),
     "a folder of masks for one image": (
         lambda d: save(replaced(d / MASK_A).with_suffix("") / "1.png", MASK),
-        [(IMAGE, "a mask a.* in masks", "none"), ("train/masks/a", SUFFIX, "a folder")],
+        [("train/images/a.png", "a mask of its name", "none"), ("train/masks/a/1.png", "an image of its name", "none")],
     ),
     "one image in two formats": (
         lambda d: save(d / "train/images/a.jpg", COLOUR),
@@ -317,14 +311,19 @@ BROKEN = {
     ),
     "one mask in two formats": (
         lambda d: save(d / "train/masks/a.bmp", MASK),
-        [("train/masks/a.png", "one picture called a", "a.bmp as well")],
+        [
+            (
+                "train/images/a.png",
+                "one mask, or numbered parts of one; take the others away",
+                "train/masks/a\\.bmp and train/masks/a\\.png",
+            )
+        ],
     ),
     "one name in two spellings": (twice, [("train/images/é.png", "one picture called é", ".* as well")]),
     "another format": (
         lambda d: (d / "train/images/x.webp").write_bytes(b""),
-        [("train/images/x.webp", SUFFIX, ".webp")],
+        [("train/images/x.webp", "a mask of its name", "none")],
     ),
-    "no suffix": (lambda d: (d / "train/images/x").write_bytes(b""), [("train/images/x", SUFFIX, "no suffix")]),
     "folder called as an image": (lambda d: replaced(d / IMAGE).mkdir(), [(IMAGE, "a file", "a folder")]),
     "link to itself": (
         lambda d: replaced(d / IMAGE).symlink_to("a.png"),
@@ -349,50 +348,25 @@ BROKEN = {
     ),
     "no masks folder": (
         lambda d: remove(d / "train/masks"),
-        [("train/masks", "a folder that can be read", "No such file or directory")],
+        [("train/images/a.png", "a mask of its name", "none"), ("train/images/b.png", "a mask of its name", "none")],
     ),
     "file called images": (
         lambda d: (remove(d / "test/images"), (d / "test/images").write_text("")),
-        [("test/images", "a folder that can be read", "Not a directory")],
+        [("test/masks/c.png", "an image of its name", "none"), ("test/masks/d.png", "an image of its name", "none")],
     ),
-    "no test folder": (lambda d: remove(d / "test"), [("Test", "a folder of images and masks", "none")]),
-    "no training folder": (lambda d: remove(d / "train"), [("Train", "a folder of images and masks", "none")]),
+    "no test folder": (lambda d: remove(d / "test"), [("test", "a folder of images and masks", "none")]),
+    "no training folder": (lambda d: remove(d / "train"), [("train", "a folder of images and masks", "none")]),
     "no pair in test": (
         lambda d: [path.unlink() for path in d.glob("test/*/*")],
-        [("test", "at least one pair in images and masks", "none")],
+        [("test", "a folder of images and masks", "none")],
     ),
     "empty test folder": (
         lambda d: [remove(path) for path in d.glob("test/*")],
-        [("test", "at least one pair image_NN.png and label_NN.png", "none")],
-    ),
-    "Train and train": (
-        lambda d: (d / "Train").mkdir(),
-        [("Train", "at least one pair image_NN.png and label_NN.png", "none"), ("train", "one folder for train", ".*")],
-    ),
-    "other folders": (
-        lambda d: [(d / "train").rename(d / "learn"), (d / "test").rename(d / "try")],
-        [("", "folders Train and Test, or images and masks", "them inside of learn, try")],
-    ),
-    "a folder for each image": (
-        lambda d: (
-            [save(d / f"{n}/{kind}/{n}.png", MASK) for n in "123" for kind in ("images", "masks")]
-            + [remove(d / split) for split in ("train", "test")]
-        ),
-        [
-            (
-                "",
-                "folders Train and Test, or images and masks",
-                "them inside of 1, 2, 3; docs/own-images.md shows how to join them",
-            )
-        ],
-    ),
-    "the folder around it": (
-        lambda d: [(d / "my").mkdir(), (d / "train").rename(d / "my/train"), (d / "test").rename(d / "my/test")],
-        [("", "folders Train and Test, or images and masks", "my")],
+        [("test", "a folder of images and masks", "none")],
     ),
     "nothing": (
         lambda d: [remove(path) for path in d.iterdir()],
-        [("", "folders Train and Test, or images and masks", "nothing")],
+        [("", "pictures and their masks", "nothing")],
     ),
     "training masks all black": (
         lambda d: masks_of(d, 0),
@@ -402,19 +376,9 @@ BROKEN = {
         lambda d: masks_of(d, 255),
         [("", "foreground and background in the training masks", "only foreground")],
     ),
-    "12 bits stored in 16": (
-        lambda d: as_format(d, ".tif", np.full((16, 16), 4095, np.uint16)),
-        [
-            (
-                "train/images/a.tif",
-                "an image that uses its 16 bits (docs/own-images.md shows how to scale up fewer)",
-                "nothing above 4095 of 65535",
-            )
-        ],
-    ),
     "4 bits stored in 8": (
         lambda d: all_of(d, np.full((16, 16), 15, np.uint8)),
-        [("", "training images that use 0..255", "nothing above 15")],
+        [("", "training images that use their range; scale them up", "99\\.9% of their values are at most 15 of 255")],
     ),
     "table without patients": (lambda d: rows(d, "name,split\na,train\n"), [("images.csv", TABLE, "name, split")]),
     "empty table": (lambda d: rows(d, ""), [("images.csv", TABLE, "none")]),
@@ -429,7 +393,7 @@ BROKEN = {
     ),
     "table that is a folder": (
         lambda d: (d / "images.csv").mkdir(),
-        [("images.csv", "a file that can be read", "Is a directory")],
+        [("images.csv", "a file", "a folder")],
     ),
     "row without patient": (
         lambda d: rows(d, ROWS.replace("b,train,2", "b,train,")),
@@ -453,11 +417,15 @@ BROKEN = {
     ),
     "row of an image without mask": (
         lambda d: (rows(d, ROWS.replace("b,train,2\n", "")), (d / MASK_A).unlink()),
-        [("images.csv", "a row for b in train", "none"), (IMAGE, "a mask a.* in masks", "none")],
+        [("images.csv", "a row for b in train", "none"), ("train/images/a.png", "a mask of its name", "none")],
     ),
     "table of the other layout": (
         lambda d: rows(d, "name,group\na,1\n", "groups.csv"),
-        [("groups.csv", "images.csv with the columns name, split, patient", "this name")],
+        [
+            ("groups.csv", "a row for b", "none"),
+            ("groups.csv", "a row for c", "none"),
+            ("groups.csv", "a row for d", "none"),
+        ],
     ),
 }
 
@@ -469,7 +437,7 @@ def _orientation(value: int) -> Image.Exif:
 
 
 def found_in(folder: Path) -> list[tuple[str, str, str]]:
-    dataset, problems = read_folder(folder)
+    _, dataset, problems = read_folder(folder)
     assert (dataset is None) == bool(problems)
     return [(p.file.removeprefix(str(folder)).removeprefix("/"), p.expected, p.found) for p in problems]
 
@@ -498,11 +466,11 @@ def test_a_good_folder_has_no_problem(own: Path):
 
 
 def test_a_folder_of_which_much_is_broken_is_read_to_its_end(own: Path):
-    for damage in ("zero bytes", "mask in colour", "no suffix", "empty table"):
+    for damage in ("zero bytes", "mask without 0", "empty table"):
         BROKEN[damage][0](own)
     (own / "test/masks/d.png").unlink()
     files = [file for file, _, _ in found_in(own)]
-    assert files == ["images.csv", "test/images/d.png", IMAGE, "train/images/x", "train/masks/a.png"]
+    assert files == ["images.csv", "test/images/d.png", IMAGE, "train/masks/a.png"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")
@@ -534,9 +502,9 @@ def test_single_masks_may_be_all_background_or_all_foreground(value, own: Path):
         (".png", np.full((16, 16), 7, np.uint8), (7, 7, 7)),
         (".bmp", COLOUR, (90, 90, 90)),
         (".JPG", COLOUR, (90, 90, 90)),
-        (".png", np.full((16, 16), 0x1234, np.uint16), (0x12, 0x12, 0x12)),
-        (".tif", np.full((16, 16), 0x1234, np.uint16), (0x12, 0x12, 0x12)),
-        (".tiff", np.tile(np.array([0x1234, 0xFF00, 0x00FF], np.uint16), (16, 16, 1)), (0x12, 0xFF, 0)),
+        (".png", np.full((16, 16), 0x1234, np.uint16), (0x1234, 0x1234, 0x1234)),
+        (".tif", np.full((16, 16), 0x1234, np.uint16), (0x1234, 0x1234, 0x1234)),
+        (".tiff", np.tile(np.array([0x1234, 0xFF00, 0x00FF], np.uint16), (16, 16, 1)), (0x1234, 0xFF00, 0x00FF)),
         (".png", np.tile(np.array([1, 2, 3, 0], np.uint8), (16, 16, 1)), (1, 2, 3)),  # transparent
         (".tif", np.tile(np.array([1, 2, 3], np.uint8), (16, 16, 1)), (1, 2, 3)),
     ],
@@ -547,7 +515,7 @@ def test_pictures_become_rgb(suffix, array, expected, tmp_path: Path):
         tifffile.imwrite(path, array, photometric="rgb" if array.ndim == 3 else "minisblack")
     else:
         Image.fromarray(array).save(path)
-    np.testing.assert_array_equal(read_image(path, path), np.broadcast_to(np.uint8(expected), (16, 16, 3)))
+    np.testing.assert_array_equal(read_image(path, path)[0], np.broadcast_to(np.array(expected), (16, 16, 3)))
 
 
 @pytest.mark.parametrize(
@@ -563,33 +531,13 @@ def test_tiff_that_only_tifffile_knows_is_read(options, tmp_path: Path):
     tifffile.imwrite(path, array, **options)
     with pytest.raises((UnidentifiedImageError, ValueError)), Image.open(path) as image:
         image.load()
-    np.testing.assert_array_equal(read_image(path, path), np.tile(np.uint8([0x1F, 0x20, 0x3F]), (16, 16, 1)))
+    np.testing.assert_array_equal(read_image(path, path)[0], np.tile(np.uint16([0x1FFF, 0x2000, 0x3FFF]), (16, 16, 1)))
 
 
 def test_what_systems_leave_in_folders_is_no_picture(own: Path):
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "images/Thumbs.db", "masks/.a.png"):
         (own / "train" / name).write_bytes(b"\0")
     assert found_in(own) == []
-
-
-def test_the_lines_in_the_readme_join_masks_of_objects_and_scale_12_bits_up(tmp_path: Path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (lines,) = re.findall(r"```python\n(from pathlib.*?)```", (ROOT / "docs" / "own-images.md").read_text(), re.DOTALL)
-    objects = np.zeros((16, 16), np.uint8)
-    objects[2:6, 2:6], objects[8:12, 8:12] = 1, 2
-    for index in range(4):
-        save(tmp_path / f"downloaded/{index}/images/{index}.png", np.full((16, 16), 1000 + index, np.uint16))
-        for number in (1, 2):
-            save(tmp_path / f"downloaded/{index}/masks/{number}.png", (objects == number) * np.uint8(255))
-    save(tmp_path / "my_images/images/n.png", COLOUR)
-    save(tmp_path / "numbered/n.tif", objects.astype(np.uint16))
-    exec(lines, {})  # the project's own
-    dataset = load_dataset(str(tmp_path / "my_images"), size=32)
-    by_name = {name: split.pair(name) for split in dataset.splits.values() for name in split.names}
-    assert sorted(by_name) == ["0", "1", "2", "3", "n"]
-    for name, (image, mask) in by_name.items():
-        assert image[0, 0].tolist() == ([90] * 3 if name == "n" else [62] * 3)  # 1000 of 4095
-        np.testing.assert_array_equal(mask, np.kron(objects > 0, np.ones((2, 2), bool)))
 
 
 def test_black_images_of_16_bits_are_read(own: Path):
@@ -601,9 +549,9 @@ def test_of_a_palette_images_take_colours_and_masks_indices(tmp_path: Path):
     picture = Image.fromarray(np.repeat(np.array([0, 1], np.uint8), 8)[:, None].repeat(16, 1), "L").convert("P")
     picture.putpalette([255, 0, 0, 0, 0, 255])
     picture.save(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png", "a")[0, 0].tolist() == [255, 0, 0]
-    assert read_image(tmp_path / "a.png", "a")[-1, 0].tolist() == [0, 0, 255]
-    assert read_mask(tmp_path / "a.png", "a").mean(axis=1).tolist() == [0.0] * 8 + [1.0] * 8
+    assert read_image(tmp_path / "a.png", "a")[0][0, 0].tolist() == [255, 0, 0]
+    assert read_image(tmp_path / "a.png", "a")[0][-1, 0].tolist() == [0, 0, 255]
+    assert read_mask(tmp_path / "a.png", "a").foreground.mean(axis=1).tolist() == [0.0] * 8 + [1.0] * 8
 
 
 def test_resizing_averages_images_and_lets_the_majority_decide_masks():
@@ -662,7 +610,7 @@ def test_groups_stay_together(flat: Path):
         ("groups.csv", "name,group\n" + "".join(f"{i},g\n" for i in range(10)), ("", "at least two .*", "1")),
         ("groups.csv", "name,group\n0,g\n", ("groups.csv", "a row for .", "none")),
         ("groups.csv", "0,g\n", ("groups.csv", "the columns name, group, once each", "0, g")),
-        ("images.csv", ROWS, ("images.csv", "groups.csv with the columns name, group", "this name")),
+        ("images.csv", ROWS, ("images.csv", "a row for 0 in .*", "none")),
     ],
 )
 def test_groups_that_cannot_be_used_are_refused(name, content, expected, flat: Path):
