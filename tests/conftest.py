@@ -77,7 +77,7 @@ def made_once(discs: Dataset, tmp_path_factory) -> Path:
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, where there is one (`.ci/run` insists on it)."""
     if not CHROMIUM:

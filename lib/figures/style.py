@@ -11,7 +11,20 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-STYLE = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
+_OURS = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
+NO_STYLE = (
+    "backend",
+    "interactive",
+    "toolbar",
+    "webagg",
+    "tk.",
+    "docstring",
+    "date.epoch",
+    "savefig.directory",
+    "keymap",
+)
+# On matplotlib's defaults, so that nothing of a user's matplotlibrc shows.
+STYLE = {name: default for name, default in mpl.rcParamsDefault.items() if not name.startswith(NO_STYLE)} | dict(_OURS)
 COLOURS = {"train": "#0072B2", "test": "#D55E00"}
 BACKDROP = "#8a8a8a"  # of the baseline behind a variant
 # Told apart by lightness too, for a reader or a printer without colour.

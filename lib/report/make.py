@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lib import _files
 from lib._errors import UserError, run_command
 from lib._files import delete, lock, publish, recover, temporary_files, unlock
@@ -23,12 +21,13 @@ from lib.claims.verdicts import Judgement, NotRun, judge
 from lib.data.dataset import Dataset
 from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
-from lib.report.provenance import can_train_in, provenance
+from lib.report.provenance import can_train_in, check_unchanged, provenance, source_hashes
 from lib.report.results import collect_results
 from lib.runs.finish import report_runs
 from lib.runs.plan import VARIANTS
 from lib.runs.run import Run
 from lib.runs.scores import mean_scores
+from lib.runs.store import to_bytes
 from lib.runs.workers import environment
 
 
@@ -49,7 +48,9 @@ def _only_this_process(target: Path) -> Iterator[Path]:
             for left in staging.iterdir():
                 if left.is_dir():
                     delete(left)
-            with environment({"TMPDIR": str(temporary), "JUPYTER_RUNTIME_DIR": str(temporary / "jupyter")}):
+            from lib.report.notebooks import kernel_environment
+
+            with environment(kernel_environment(temporary)):
                 tempfile.tempdir = None  # to be read anew
                 yield staging
     finally:
@@ -73,6 +74,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         # These take seconds to import, for which a user's mistake need not wait.
         from lib.report import notebooks
 
+        sources = source_hashes()
         values = parameters.of_notebooks(dataset.key)
         chosen, figures = notebooks.NOTEBOOKS, notebooks.FIGURES
         if parameters.study:
@@ -104,6 +106,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
             **collect_results(runs, measured, judged, dataset, parameters),
         }
         _write_page(new, executed, results, runs["variants"], measured, judged, dataset)
+        check_unchanged(sources)
         publish(new, target)
         delete(failed)
     return target
@@ -134,12 +137,12 @@ def _write_page(
     gallery = pictures(first, dataset.test, shown)
     for kind in ("png", "svg"):
         (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
-    (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     page = PageExporter().render(executed, results, summary.to_html(), gallery)
     (new / "report.html").write_text(page, encoding="utf-8")
     for variant, of_variant in runs.items():
         for run in of_variant:
-            torch.save(run.weights, new / "models" / f"{variant}-seed-{run.config.seed}.pt")
+            (new / "models" / f"{variant}-seed-{run.config.seed}.pt").write_bytes(to_bytes(run.weights))
 
 
 def main(arguments: Sequence[str]) -> int:

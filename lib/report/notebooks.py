@@ -1,10 +1,12 @@
-"""Runs the report's notebooks, and believes none of them before every cell has answered."""
+"""Runs the report's notebooks, and accepts one only if every cell completed."""
 
 import ast
 import base64
 import contextlib
 import json
 import logging
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 from traitlets.config import Config
 
-from lib._errors import FailedRun
+from lib._errors import FailedRun, shortened
 from lib._files import ROOT
 
 NOTEBOOKS = tuple(
@@ -38,7 +40,11 @@ class NotebookError(FailedRun):
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
     """Returns the names and defaults in a notebook's cell tagged "parameters", which holds literals only."""
-    cells = [cell for cell in json.loads(path.read_text())["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    cells = [
+        cell
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if "parameters" in cell["metadata"].get("tags", [])
+    ]
     assignments = [node for cell in cells for node in ast.parse("".join(cell["source"])).body]
     return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assignments}  # type: ignore[attr-defined]
 
@@ -77,6 +83,34 @@ def public_path(dataset: str) -> str:
     return f".../{Path(dataset).name}" if Path(dataset).is_absolute() else dataset
 
 
+def kernel_environment(folder: Path) -> dict[str, str]:
+    """Returns environment variables that keep other people's settings out of kernels and page, with what they point to.
+
+    A kernel runs this interpreter, finds this checkout first, and knows no startup files, templates or styles of the
+    user's. matplotlib's folder stays, since its list of fonts takes seconds.
+    """
+    spec = folder / "jupyter" / "share" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
+    folders = {
+        "JUPYTER_PATH": "jupyter/share",  # the first where kernels and templates are looked for
+        "JUPYTER_DATA_DIR": "jupyter/data",
+        "JUPYTER_CONFIG_DIR": "jupyter/config",
+        "JUPYTER_RUNTIME_DIR": "jupyter/runtime",
+        "IPYTHONDIR": "ipython",
+    }
+    search = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {name: str(folder / inner) for name, inner in folders.items()} | {
+        "TMPDIR": str(folder),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_NO_CONFIG": "1",
+        "MPLCONFIGDIR": str(ROOT / "data" / "cache" / "matplotlib"),
+        "PYTHONPATH": os.pathsep.join(filter(None, search)),
+        "PYTHONUTF8": "1",
+    }
+
+
 def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], timeout: int) -> NotebookNode:
     """Runs one notebook from top to bottom in a kernel of its own.
 
@@ -108,11 +142,13 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
             )  # fmt: skip
         except Exception as error:
             cause = error
-    notebook = nbformat.read(target, as_version=4) if target.exists() else None
+    notebook = None
+    with contextlib.suppress(OSError, nbformat.reader.NotJSONError):  # a full disk leaves an empty file, or none
+        notebook = nbformat.read(target, as_version=4)
     where = incomplete_cell(notebook) if notebook else "before its first cell"
     if cause or where or notebook is None:
         name, reason = getattr(cause, "ename", type(cause).__name__), str(getattr(cause, "evalue", cause)).strip()
-        told = ": ".join([name, *reason.splitlines()[:1]]) if cause else "ended before its last cell"
+        told = shortened(": ".join([name, *reason.splitlines()[:1]])) if cause else "ended before its last cell"
         raise NotebookError(f"{source.name}, {where}: {told}") from cause
     notebook.metadata.pop("papermill")  # tells the time and the folder
     for cell in notebook.cells:
@@ -167,6 +203,6 @@ def write_figures(notebooks: Sequence[NotebookNode], folder: Path, expected: Seq
             found.append(figure["number"] if figure["alt"].strip() else None)
             stem = folder / f"figure-{figure['number']}"
             stem.with_suffix(".png").write_bytes(base64.b64decode(output.data["image/png"]))
-            stem.with_suffix(".svg").write_text(output.data["image/svg+xml"])
+            stem.with_suffix(".svg").write_text(output.data["image/svg+xml"], encoding="utf-8")
     if found != list(expected):
         raise NotebookError(f"figures: expected {list(expected)} with alt texts, found {found}")

@@ -17,6 +17,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
+from lib._errors import FailedRun
 from lib.figures.gallery import Picture
 
 HIDDEN_TAGS = {"parameters", "injected-parameters", "setup"}  # of cells that the reader of the page needs not
@@ -112,5 +113,9 @@ class PageExporter(HTMLExporter):
             "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         }
         body = str(self.from_notebook_node(page, resources=resources)[0])
+        ids = [section["id"] for section in sections] + [f"figure-{number}" for number in sorted(self._figures)]
+        missing = [part for part in (*(f'id="{one}"' for one in ids), "</html>") if part not in body]
+        if missing:
+            raise FailedRun(f"page: expected {', '.join(missing)}, found {len(body):,} characters without")
         body = body.replace("<th></th>", "<td></td>")  # pandas' empty corner is no heading
         return re.sub(r'<strong class="number">Figure (\d+)\.</strong>', self._link_back, body)

@@ -73,9 +73,9 @@ def test_verify_trains_again_and_finds_the_same_bits(made: Path, folder: Path, c
 
 
 def test_verify_ends_with_1_and_names_what_is_not_reproduced(made: Path, folder: Path, capsys):
-    changed = json.loads(made.read_text())
+    changed = json.loads(made.read_text(encoding="utf-8"))
     changed["variants"]["noise"]["runs"][0]["test"]["dice"] += 1e-9
-    made.write_text(json.dumps(changed))
+    made.write_text(json.dumps(changed), encoding="utf-8")
     assert main([f"DATASET={folder}", "SEEDS=1"]) == 1
     told = capsys.readouterr().out
     assert told.count("NOT REPRODUCED") == 1
@@ -134,7 +134,7 @@ COMMITTED = sorted((ROOT / "reports" / "reference").glob("*/results.json"))
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
 def test_committed_references_are_full_studies_that_tell_no_folder(path: Path):
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     assert content["parameters"]["study"]
     assert content["parameters"]["seeds"] == STUDY_SEEDS
     assert not content["provenance"]["git_dirty"]

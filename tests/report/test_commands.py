@@ -45,7 +45,7 @@ def test_a_defect_is_one_line_that_names_the_file_of_its_traceback(capsys):
     error = capsys.readouterr().err
     assert error.startswith("failed: ZeroDivisionError: integer division or modulo by zero; traceback: ")
     file = Path(error.splitlines()[0].rpartition(": ")[2])
-    assert "Traceback (most recent call last)" in file.read_text()
+    assert "Traceback (most recent call last)" in file.read_text(encoding="utf-8")
     file.unlink()
 
 

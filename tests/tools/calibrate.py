@@ -300,7 +300,7 @@ def page(studies: int, correlations: int) -> Iterator[str]:
 
 
 def write_page(path: Path, studies: int = STUDIES, correlations: int = CORRELATIONS) -> None:
-    path.write_text("\n".join(page(studies, correlations)) + "\n")
+    path.write_text("\n".join(page(studies, correlations)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_a_folder_is_compared_on_one_page_without_other_files(tmp_path: Path, ca
             mask = Image.fromarray((np.indices((32, 32))[0] < 9).astype(np.uint8) * 255)
             mask.save(tmp_path / "mine" / split / f"{name.replace('image', 'label')}.png")
     assert main(["--compare", str(tmp_path / "mine"), "--out", str(tmp_path / "out")]) == 0
-    page = Path(capsys.readouterr().out.strip()).read_text()
+    page = Path(capsys.readouterr().out.strip()).read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 2
     assert not any(outside in page for outside in ('src="http', "<link", "<script"))
     sheets, _, key = page.partition("<details>")
