@@ -19,6 +19,11 @@ REPORTS = ROOT / "reports"
 LONGEST_TMPDIR = 40  # bytes of a folder for temporary files that leave room for the name of a socket in it
 
 
+def user_path(given: str) -> Path:
+    """Returns a path as a user means it: "~" is a home, where there is such a user; relative ones start at ROOT."""
+    return ROOT / os.path.expanduser(given)  # noqa: PTH111 - pathlib's raises RuntimeError for unknown users
+
+
 def cores() -> int:
     """Returns how many processors this process may use, which in a container can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,17 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script that judges whether everyone can use a page."""
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Prints the fault matrix, where its tests ran: fault, exit code, seconds, what the command said."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    rows = [dict(report.user_properties)["fault"] for report in reports if dict(report.user_properties).get("fault")]
+    for name, code, line, seconds in sorted(rows):
+        terminalreporter.write_line(f"{name:40} exit {code:>4}  {seconds:6.1f} s  {line}")

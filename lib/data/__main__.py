@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from lib._errors import Problem, UserError, did_you_mean, run_command
-from lib._files import ROOT
+from lib._files import ROOT, user_path
 from lib.data.dataset import SIZE, Dataset, check_size, duplicates, shared_patients
 from lib.data.reading import Reading, foreground_values, notes_of, read_folder
 from lib.data.warwick import import_archive
@@ -104,12 +104,12 @@ def import_or_check(arguments: Sequence[str]) -> None:
         raise UserError("make data: expected either ARCHIVE=FILE or CHECK=DIR")
     size = check_size(given["SIZE"]) if "SIZE" in given else None
     if "CHECK" in given:
-        pictures = ROOT / Path(given["PICTURES"]).expanduser() if given.get("PICTURES") else None
+        pictures = user_path(given["PICTURES"]) if given.get("PICTURES") else None
         again = [f"{name}={given[name]}" for name in ("SIZE", "FOREGROUND") if name in given]
-        folder = ROOT / Path(given["CHECK"]).expanduser()
+        folder = user_path(given["CHECK"])
         check(folder, size, given.get("FOREGROUND", ""), pictures, [f"DATASET={given['CHECK']}", *again])
         return
-    made = import_archive(ROOT / Path(given["ARCHIVE"]).expanduser(), size or SIZE).relative_to(ROOT)
+    made = import_archive(user_path(given["ARCHIVE"]), size or SIZE).relative_to(ROOT)
     print(f"{made}: {len(list((ROOT / made).glob('*/image_*.png')))} pairs; next: make report DATASET={made}")
 
 

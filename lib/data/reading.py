@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
-from lib._files import ROOT, cores
+from lib._files import cores, user_path
 from lib.data import cache
 from lib.data.dataset import SIDES, SIZE, STAINS, SYNTHETIC, Dataset, Split, check_size
 from lib.data.folders import Found, Pair, find_pairs
@@ -78,7 +78,7 @@ def load_dataset(
     if source == SYNTHETIC:
         dataset = _draw(size or SIZE)
     else:
-        folder = ROOT / Path(source).expanduser()
+        folder = user_path(source)
         if not folder.is_dir():
             found = "a file; unpack it first" if folder.is_file() else "no such folder"
             raise UserError(f"DATASET={source}: expected 'synthetic' or a folder of images, found {found}")

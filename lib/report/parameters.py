@@ -18,7 +18,7 @@ from lib.data.reading import load_dataset
 from lib.runs.plan import Request
 from lib.training import Precision
 
-RESERVED = (SYNTHETIC, "reference")  # names of reports that are no folder's
+RESERVED = (SYNTHETIC, "reference", "compared")  # names of reports that are no folder's
 STUDY_SEEDS = 20  # of a full study, unless it is asked for others
 
 
@@ -96,7 +96,7 @@ def report_folder(name: str, parameters: Parameters) -> Path:
 
 def source_of(dataset: str) -> str:
     """Returns what tells the source of a dataset from another of the same name: a hash, since paths are private."""
-    folder = (_files.ROOT / Path(dataset).expanduser()).resolve()
+    folder = _files.user_path(dataset).resolve()
     inside = folder.relative_to(_files.ROOT) if folder.is_relative_to(_files.ROOT) else folder
     return hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
 

@@ -19,7 +19,7 @@ LONGEST_PRINT = 300  # seconds
 def print_report(arguments: Sequence[str]) -> Path:
     """Prints report.html beside itself and returns the PDF; takes the arguments of `make report`."""
     parameters = parse_parameters(arguments)
-    dataset = _files.ROOT / Path(parameters.dataset).expanduser()  # named as the report is: where a link leads to
+    dataset = _files.user_path(parameters.dataset)  # named as the report is: where a link leads to
     folder = report_folder(parameters.name or dataset.resolve().name, parameters)
     page, target = folder / "report.html", folder / "report.pdf"
     if not page.is_file():

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 import nbformat
@@ -240,8 +239,9 @@ def test_tab_key_reaches_everything_that_can_be_used(page: Page, made_once: Path
     [("light", True)]
     + [pytest.param(*case, marks=pytest.mark.slow) for case in (("light", False), ("dark", True), ("dark", False))],
 )
-def test_axe_finds_nothing_that_shuts_readers_out(scheme, scripted, page: Page, made_once: Path, tmp_path: Path):
-    axe = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+def test_axe_finds_nothing_that_shuts_readers_out(
+    scheme, scripted, page: Page, made_once: Path, tmp_path: Path, axe: str
+):
     html = (made_once / "report.html").read_text(encoding="utf-8")
     if not scripted:  # axe is a script itself: only the page's own is taken away
         html = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)

@@ -1,0 +1,92 @@
+"""`python tests/report/faulty.py REPORTS FAULT NAME=value ...`: the command behind `make report`, with one fault."""
+
+import ctypes
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from nbconvert.exporters import HTMLExporter
+
+from lib import _files
+from lib.report import make, notebooks
+
+
+def no_space(*arguments: object, **named: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full_disk_at(end: str) -> None:
+    """Every file whose path ends so meets a full disk."""
+    opened = Path.open
+
+    def open_or_fail(path: Path, mode: str = "r", *arguments, **named):
+        return no_space() if "w" in mode and str(path).endswith(end) else opened(path, mode, *arguments, **named)
+
+    Path.open = open_or_fail
+
+
+def wrap_exchange(before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None) -> None:
+    exchange = _files._exchange
+
+    def wrapped(first: Path, second: Path) -> bool:
+        before()
+        done = exchange(first, second)
+        after()
+        return done
+
+    _files._exchange = wrapped
+
+
+def send(number: signal.Signals) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+def fail_exchange() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def defect(*arguments: object) -> None:
+    raise TypeError("unsupported format string passed to NoneType.__format__")
+
+
+def change_a_source() -> None:
+    hashes = iter(({"lib/evaluation.py": "before"}, {"lib/evaluation.py": "after"}))
+    make.source_hashes = lambda: next(hashes)
+    make.check_unchanged.__globals__["source_hashes"] = make.source_hashes
+
+
+def long_message(*arguments: object) -> None:
+    raise notebooks.NotebookError("x" * 50_000_000)
+
+
+FAULTS: dict[str, Callable[[], object]] = {
+    "none": lambda: None,
+    "disk full at results.json": lambda: full_disk_at("results.json"),
+    "disk full at report.html": lambda: full_disk_at("report.html"),
+    "disk full at weights": lambda: full_disk_at(".pt"),
+    "disk full at figures": lambda: full_disk_at(".svg"),
+    "disk full at sync": lambda: setattr(os, "fsync", no_space),
+    "input or output error at the exchange": lambda: wrap_exchange(before=fail_exchange),
+    "SIGTERM before the exchange": lambda: wrap_exchange(before=send(signal.SIGTERM)),
+    "SIGHUP after the exchange": lambda: wrap_exchange(after=send(signal.SIGHUP)),
+    "SIGKILL before the exchange": lambda: wrap_exchange(before=send(signal.SIGKILL)),
+    "SIGKILL after the exchange": lambda: wrap_exchange(after=send(signal.SIGKILL)),
+    "no exchange": lambda: setattr(ctypes, "CDLL", lambda *arguments, **named: object()),
+    "code edited meanwhile": change_a_source,
+    "page of another template": lambda: setattr(
+        HTMLExporter, "from_notebook_node", lambda *arguments, **named: ("x", {})
+    ),
+    "defect": lambda: setattr(make, "judge", defect),
+    "message of 50 MB": lambda: setattr(notebooks, "execute_notebooks", long_message),
+    "SIGINT": lambda: setattr(notebooks, "execute_notebooks", lambda *arguments: send(signal.SIGINT)()),
+    "SIGTERM": lambda: setattr(notebooks, "execute_notebooks", lambda *arguments: send(signal.SIGTERM)()),
+    "SIGHUP": lambda: setattr(notebooks, "execute_notebooks", lambda *arguments: send(signal.SIGHUP)()),
+}
+
+if __name__ == "__main__":
+    _files.REPORTS = Path(sys.argv[1])
+    FAULTS[sys.argv[2]]()
+    sys.exit(make.main(sys.argv[3:]))

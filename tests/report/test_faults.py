@@ -1,0 +1,231 @@
+"""The fault matrix: real processes, each met by one fault; `pytest -rA` or the end of a run shows it as a table.
+
+After each fault: the exit code that README gives, one line that names the cause, the old report untouched (or replaced,
+whole, where the command says so), nothing left behind, and a healthy run afterwards that gives the same results.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+
+from lib._files import ROOT, lock, unlock
+
+FAULTY = Path(__file__).with_name("faulty.py")
+NEW, OLD = "new", "old"  # which report is there afterwards
+LIMIT = 240  # seconds
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a fault happens: folders of one test."""
+
+    reports: Path
+    data: Path
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the matrix."""
+
+    name: str  # of FAULTS in faulty.py, or any where `before` brings the fault about
+    code: int
+    says: str
+    arguments: tuple[str, ...] = ()
+    before: Callable[[Place], object] = lambda place: None
+    shell: str = '"$@"'  # how a shell runs the command
+    leaves: str = OLD
+    slow: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
+    inject: str = "none"
+
+
+def mistake(name: str, says: str, *arguments: str, before: Callable[[Place], object] = lambda place: None) -> Fault:
+    return Fault(name, 2, f"error: {says}", arguments, before, slow=False)
+
+
+def fails(name: str, code: int, says: str, slow: bool = True, leaves: str = OLD) -> Fault:
+    return Fault(name, code, says, inject=name, slow=slow, leaves=leaves)
+
+
+def succeeds(name: str, says: str = "", shell: str = '"$@"', **environment: str) -> Fault:
+    return Fault(name, 0, says, shell=shell, leaves=NEW, environment=environment)
+
+
+def replace_by_thesis(place: Place) -> None:
+    shutil.rmtree(place.reports / "discs")
+    (place.reports / "discs").mkdir()
+    (place.reports / "discs" / "thesis.tex").write_text("years of work", encoding="utf-8")
+
+
+def made_of_another_source(place: Place) -> None:
+    path = place.reports / "discs" / "results.json"
+    results = json.loads(path.read_bytes())
+    results["provenance"] |= {"source": "another", "dataset_sha256": "another"}
+    path.write_text(json.dumps(results), encoding="utf-8")
+
+
+def damage_an_image(place: Place) -> None:
+    image = place.data / "Train" / "image_00.png"
+    image.write_bytes(image.read_bytes()[:60])
+
+
+def unwritable(place: Place) -> None:
+    for folder in (place.reports / "discs", place.reports / "discs" / "figures"):
+        folder.chmod(0o500)
+
+
+def settings_of_others(place: Place) -> None:
+    """A dark matplotlibrc, IPython's startup files, templates, a deleted kernel and another lib, as a user has them."""
+    home = place.scratch / "home"
+    files = {
+        "ipython/profile_default/startup/0.py": 'get_ipython().ast_node_interactivity = "all"',
+        "mpl/matplotlibrc": "axes.facecolor: black\ntext.color: red\ntext.usetex: True",
+        "jupyter/nbconvert/templates/lab/index.html.j2": "x",
+        "jupyter/nbconvert/templates/lab/conf.json": "{}",
+        "jupyter/kernels/python3/kernel.json": '{"argv": ["/gone"], "display_name": "x", "language": "python"}',
+        "path/lib/__init__.py": "raise ImportError",
+    }
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True)
+        (home / name).write_text(text, encoding="utf-8")
+
+
+HOME = "{scratch}/home"
+FAULTS = [
+    mistake("misspelt parameter", "SEED: unknown parameter; did you mean SEEDS?", "SEED=5"),
+    mistake("lower case", "dataset: unknown parameter; did you mean DATASET?", "dataset=x"),
+    mistake("no number", "SEEDS: expected a valid integer, found 'three'", "SEEDS=three"),
+    mistake("out of range", "LEARNING_RATE: expected less than or equal to 1, found 'nan'", "LEARNING_RATE=nan"),
+    mistake("no such folder", "DATASET=/no/such: expected", "DATASET=/no/such"),
+    mistake("no such user", "DATASET=~nobody-such/x: expected", "DATASET=~nobody-such/x"),
+    mistake("a file as data", "DATASET={data}/Train/image_00.png: expected", "DATASET={data}/Train/image_00.png"),
+    mistake("a name that leads outside", "NAME=../../etc: expected a folder name", "NAME=../../etc"),
+    mistake("a reserved name", "NAME=reference: expected a folder name", "NAME=reference"),
+    mistake("a damaged image", "", before=damage_an_image),
+    mistake("somebody's folder", "reports/discs: expected a report or nothing", before=replace_by_thesis),
+    mistake(
+        "a link for a report",
+        "reports/link: expected a report or nothing",
+        "NAME=link",
+        before=lambda place: (place.reports / "link").symlink_to("discs"),
+    ),
+    mistake(
+        "a file for the failed report",
+        "reports/discs.failed: expected a folder or nothing, found a file",
+        before=lambda place: (place.reports / "discs.failed").write_text("", encoding="utf-8"),
+    ),
+    mistake("another folder of that name", "reports/discs: expected a report of", before=made_of_another_source),
+    fails("SIGINT", 130, "interrupted: no report was written or replaced", slow=False),
+    fails("SIGTERM", 130, "interrupted: no report was written or replaced", slow=False),
+    fails("SIGHUP", 130, "interrupted: no report was written or replaced", slow=False),
+    fails("message of 50 MB", 1, "failed: xxx", slow=False),
+    fails("defect", 1, "failed: TypeError: unsupported format string"),
+    fails("code edited meanwhile", 1, "failed: lib/evaluation.py: expected to stay as it was"),
+    fails("page of another template", 1, "failed: page: expected id="),
+    *(fails(f"disk full at {where}", 1, "failed: [Errno 28] No space left on device")
+      for where in ("results.json", "report.html", "weights", "sync")),
+    fails("disk full at figures", 1, "No space left on device"),
+    fails("input or output error at the exchange", 1, "failed: [Errno 5] Input/output error"),
+    fails("SIGTERM before the exchange", 0, "report: ", leaves=NEW),  # its result is whole: it ends as it would have
+    fails("SIGHUP after the exchange", 0, "report: ", leaves=NEW),
+    fails("SIGKILL before the exchange", -9, ""),
+    fails("SIGKILL after the exchange", -9, "", leaves=NEW),
+    fails("no exchange", 0, "cannot exchange folders in one step; replaced in two", leaves=NEW),
+    succeeds("no stdout", shell='"$@" >&-'),
+    succeeds("no stderr", shell='"$@" 2>&-'),
+    succeeds("a reader that goes", shell='"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}'),
+    succeeds("Latin-1", LC_ALL="C", PYTHONIOENCODING="latin-1", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
+    succeeds("no home", HOME="/no/such"),
+    succeeds("a long name for temporary files", TMPDIR="{scratch}/" + 80 * "x"),
+    Fault("an old report that must not be written", 0, "report: ", before=unwritable, leaves=NEW),
+    Fault(
+        "settings of others", 0, "report: ", before=settings_of_others, leaves=NEW,
+        environment={
+            "IPYTHONDIR": f"{HOME}/ipython", "MPLCONFIGDIR": f"{HOME}/mpl", "MATPLOTLIBRC": f"{HOME}/mpl/matplotlibrc",
+            "JUPYTER_DATA_DIR": f"{HOME}/jupyter", "JUPYTER_PATH": f"{HOME}/jupyter", "JUPYTER_PREFER_ENV_PATH": "0",
+            "PYTHONPATH": f"{ROOT}:{HOME}/path",
+        },
+    ),
+]  # fmt: skip
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def findings(folder: Path) -> dict:
+    """What a report found, without what tells when, where and how fast."""
+    results = json.loads((folder / "results.json").read_bytes())
+    return {key: results[key] for key in ("dataset", "claims", "images", "side")}
+
+
+@pytest.fixture
+def place(made_once: Path, folder: Path) -> Iterator[Place]:
+    scratch = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
+    (scratch / ("x" * 80)).mkdir()
+    shutil.copytree(made_once, scratch / "reports" / "discs")
+    (scratch / "tmp").mkdir()
+    yield Place(scratch / "reports", folder, scratch)
+    shutil.rmtree(scratch)
+
+
+def run(place: Place, fault: Fault) -> subprocess.CompletedProcess[str]:
+    def filled(text: str) -> str:
+        return text.format(**vars(place))
+
+    command = (sys.executable, FAULTY, place.reports, fault.inject, f"DATASET={place.data}", *QUICK)
+    given = {"PYTHONPATH": str(ROOT), "TMPDIR": str(place.scratch / "tmp")}
+    return subprocess.run(
+        ("bash", "-c", fault.shell, "bash", *command, *map(filled, fault.arguments)), cwd=ROOT, timeout=LIMIT,
+        capture_output=True, text=True,
+        env=os.environ | given | {name: filled(value) for name, value in fault.environment.items()},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, id=f.name, marks=[pytest.mark.slow] if f.slow else []) for f in FAULTS]
+)
+def test_a_fault_ends_as_promised(fault: Fault, place: Place, record_property):
+    fault.before(place)
+    before, found = tree(place.reports), findings(place.reports / "discs") if fault.leaves == NEW else None
+    started = time.monotonic()
+    process = run(place, fault)
+    said = [line for line in (process.stderr + process.stdout).splitlines() if line.strip()]
+    words = fault.says.format(**vars(place))
+    line = next((line for line in said if words in line), "")
+    record_property("fault", (fault.name, process.returncode, line[:90], round(time.monotonic() - started, 1)))
+
+    assert process.returncode == fault.code, process.stderr[-2000:]
+    assert words in line, process.stderr[-2000:]
+    assert "Traceback" not in process.stderr
+    if fault.leaves == OLD:
+        kept = {name: content for name, content in tree(place.reports).items() if not name.startswith(".discs.")}
+        assert kept == before
+    else:
+        assert findings(place.reports / "discs") == found
+        assert tree(place.reports)["discs/results.json"] != before["discs/results.json"]
+    if fault.code < 0:  # the next run clears away what a killed one left
+        assert run(place, Fault("none", 0, "")).returncode == 0
+    assert not [path.name for path in place.reports.iterdir() if path.name.startswith(".")]
+    left = [path.name for path in (place.scratch / "tmp").iterdir()]
+    assert len(left) == (fault.name == "defect")  # its traceback
+    assert all(name.startswith("traceback-") for name in left)
+
+
+def test_two_at_once_are_refused(place: Place):
+    held = lock(place.reports / ".discs.new")
+    process = run(place, Fault("none", 2, ""))
+    unlock(held)
+    assert process.returncode == 2
+    assert "reports/discs: expected to make it alone, found another process at it" in process.stderr
