@@ -58,9 +58,7 @@ def read_report(given: str, parameter: str) -> tuple[Path, dict[str, Any]]:
         if not isinstance(results["schema_version"], int):
             raise KeyError("schema_version")
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{parameter}={given}: expected the folder of a report, found no readable results.json"
-        ) from None
+        raise UserError(f"{parameter}={given}: expected a report, found no readable results.json in it") from None
     return folder, results
 
 
