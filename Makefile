@@ -98,7 +98,7 @@ lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 
 # Only what `make report` wrote; and nothing while it is at work, which holds a lock on reports/.<name>.new.
 REPORTS_MADE = find reports -mindepth 1 -maxdepth 1 -type d ! -name reference \( -name '.*.new' -o -name '.*.old' \
-	-o -name '.*.next-*' -o -name '*.failed' -o -exec test -f {}/results.json \; \)
+	-o -name '.*.next-*' -o -name '*.failed' -o -name compared -o -exec test -f {}/results.json \; \)
 clean: ## say what reports and stored runs there are, and delete them after a yes (or YES=1)
 	@for new in $$(find reports -maxdepth 1 -name '.*.new'); do flock -n "$$new" true || \
 		{ echo "error: expected no report in the making, found $$new; wait for it, or end it" >&2; exit 2; }; done

@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ def compare_verdicts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[st
     changed = []
     for key in dict.fromkeys(itertools.chain(*sides)):
         first, second = (side.get(key, {}) for side in sides)
-        if any(first.get(word) != second.get(word) for word in ("verdict", "verdict_seeds")):
+        words = {"verdict", "verdict_seeds"} & (first.keys() & second.keys() if first and second else {"verdict"})
+        if any(first.get(word) != second.get(word) for word in words):
             why = [f"{name}: {_text(x)} → {_text(y)}" for name, x, y in differences(first, second) if name in DECISIVE]
             statement = second.get("statement", first.get("statement"))
             verdicts = [claim.get("verdict", "no such claim") for claim in (first, second)]
@@ -132,7 +134,9 @@ def compare_verdicts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[st
 
 
 def _text(value: Any) -> str:
-    """Returns a value in few words: a list of numbers by its length and mean."""
+    """Returns a value in few words: a hash by its start, a list of numbers by its length and mean."""
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{40,}", value):
+        return value[:12]
     if isinstance(value, float):
         return f"{value:.4g}".replace("-", "−")
     if isinstance(value, list) and len(value) > 4:
