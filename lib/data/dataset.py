@@ -5,12 +5,10 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float64, Int64, UInt8
-from sklearn.model_selection import GroupKFold
 
 from lib._errors import UserError
 
@@ -102,8 +100,10 @@ class Dataset:
         height, width = self.train.masks.shape[1:]
         return int(height), int(width)
 
-    def summary(self) -> pd.DataFrame:
-        """Returns a table of the splits: number and size of images, and the share of foreground from least to most."""
+    def summary(self) -> Any:
+        """Returns a DataFrame of the splits: number and size of images, share of foreground from least to most."""
+        import pandas as pd  # half a second and 50 MB, which workers need not spend
+
         height, width = self.image_size
         rows = {}
         for name, split in self.splits.items():
@@ -174,6 +174,8 @@ class Fold:
         Raises:
             UserError: there are fewer folds.
         """
+        from sklearn.model_selection import GroupKFold  # two seconds and 60 MB, which few processes need to spend
+
         names, patients, groups = self._groups(dataset)
         if self.index >= (count := self.count(dataset)):
             raise UserError(f"fold {self.index + 1}: expected that many patients, found {count} in {dataset.name}")
