@@ -96,16 +96,16 @@ lock: $(TESTS_READY) ## resolve requirements.lock anew from pyproject.toml
 		--no-emit-index-url --no-emit-find-links -o requirements.lock pyproject.toml
 	sed -i.bak -e 's/^\(torch==[0-9.]*\)+cpu$$/\1/' -e '/^#/d' -e '/^$$/d' requirements.lock && rm requirements.lock.bak
 
-# Only what `make report` wrote; and nothing while it is at work, which holds a lock on reports/.<name>.new.
+# Only what `make report` wrote; and nothing while it is at work, which holds reports/.<name>.new.lock, or a run, data/runs/<run>.lock.
 REPORTS_MADE = find reports -mindepth 1 -maxdepth 1 -type d ! -name reference \( -name '.*.new' -o -name '.*.old' \
 	-o -name '.*.next-*' -o -name '*.failed' -o -name compared -o -exec test -f {}/results.json \; \)
 clean: ## say what reports and stored runs there are, and delete them after a yes (or YES=1)
-	@for new in $$(find reports -maxdepth 1 -name '.*.new'); do flock -n "$$new" true || \
-		{ echo "error: expected no report in the making, found $$new; wait for it, or end it" >&2; exit 2; }; done
+	@for held in $$(find reports data/runs -maxdepth 1 -name '*.lock' 2>/dev/null); do flock -n "$$held" true || \
+		{ echo "error: expected no report in the making, found $$held; wait for it, or end it" >&2; exit 2; }; done
 	@echo "To be deleted:"; $(REPORTS_MADE) -printf '  %p\n'
 	@echo "  $$(find data/runs -name run.pt 2>/dev/null | wc -l) finished runs in data/runs, and decoded images in data/cache"
 	@answer=$(call quote,$(YES)); [ "$$answer" ] || read -r -p "Delete them? [y/N] " answer || true; \
-	case "$$answer" in y|yes|1) $(REPORTS_MADE) -exec rm -r {} + ; rm -rf data/runs data/cache ;; *) echo "Nothing deleted." ;; esac
+	case "$$answer" in y|yes|1) $(REPORTS_MADE) -exec rm -r {} + ; rm -rf data/runs data/cache reports/.*.new.lock ;; *) echo "Nothing deleted." ;; esac
 
 # The lock constrains what is installed: the report's packages first, the tools for tests when they are wanted.
 INSTALL := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable

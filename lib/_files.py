@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import fcntl
 import glob
 import os
 import shutil
@@ -11,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lib._errors import ignore_interrupts
 
@@ -29,28 +30,27 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def lock(folder: Path) -> int | None:
-    """Makes a folder and locks it; returns what `unlock` needs, or None where another process has it."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # who had it removed it between two of our steps
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), folder.stat()):
-                    return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+def lock(folder: Path) -> FileLock | None:
+    """Locks a folder, which need not be there; returns what `unlock` needs, or None where another process has it.
+
+    What is locked is a file beside the folder. The lock ends with its process, however that ends, or with the object.
+
+    Raises:
+        OSError: the file system has no locks that end with their process.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0, thread_local=False, fallback_to_soft=False)
+    try:
+        held.acquire()
+    except Timeout:
+        return None
+    return held
 
 
-def unlock(descriptor: int) -> None:
+def unlock(held: FileLock) -> None:
     """Lets other processes have the folder."""
-    os.close(descriptor)
+    Path(held.lock_file).unlink(missing_ok=True)  # still locked: who opened it before sees that it is gone
+    held.release()
 
 
 def _sync(path: Path) -> None:

@@ -4,7 +4,6 @@ Members of an archive are read into memory and never extracted, so none can writ
 """
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -26,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
-from lib._files import ROOT, cores, publish, recover
+from lib._files import ROOT, cores, lock, publish, recover, unlock
 from lib.data.dataset import SIZE, check_size
 from lib.data.folders import Row, read_table
 from lib.data.images import read_image, read_mask, resize_image, resize_mask, size_text
@@ -205,15 +204,14 @@ def _check_replaceable(target: Path) -> None:
 @contextmanager
 def _alone(data: Path) -> Iterator[Path]:
     """Lends a temporary folder to the only import at work, after clearing away what a killed one left."""
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / ".import.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Problem(data, "to import alone", "another import at work") from None
+    if (held := lock(data / ".import")) is None:
+        raise Problem(data, "to import alone", "another import at work")
+    try:
         for name in ("warwick", "warwick-partial"):
             recover(data / name)
         for left in data.glob(".import-*"):
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=".import-", dir=data) as scratch:
             yield Path(scratch)
+    finally:
+        unlock(held)

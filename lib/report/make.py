@@ -23,7 +23,7 @@ from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
 from lib.report.provenance import can_train_in, check_unchanged, provenance, source_hashes
 from lib.report.results import collect_results
-from lib.runs.finish import report_runs
+from lib.runs.finish import ONLY_STORED, report_runs
 from lib.runs.plan import VARIANTS
 from lib.runs.run import Run
 from lib.runs.scores import mean_scores
@@ -43,6 +43,7 @@ def _only_this_process(target: Path) -> Iterator[Path]:
     if held is None:
         raise UserError(f"reports/{target.name}: expected to make it alone, found another process at it; see NAME=")
     try:
+        staging.mkdir(exist_ok=True)
         recover(target)
         with temporary_files(staging) as temporary:
             for left in staging.iterdir():
@@ -87,9 +88,10 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         for folder in ("notebooks", "figures", "models"):
             (new / folder).mkdir(parents=True)
         try:
-            executed, seconds_by_section = notebooks.execute_notebooks(
-                chosen, new / "notebooks", values, parameters.workers
-            )
+            with environment({ONLY_STORED: "yes"}):
+                executed, seconds_by_section = notebooks.execute_notebooks(
+                    chosen, new / "notebooks", values, parameters.workers
+                )
             notebooks.write_figures(executed, new / "figures", figures)
         except notebooks.NotebookError:
             delete(failed)

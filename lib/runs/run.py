@@ -1,16 +1,19 @@
 """A finished run, as the store keeps it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib._errors import reason
 from lib.data.dataset import Dataset, Fold, Split
-from lib.evaluation import METRICS, predict
+from lib.evaluation import METRICS, constant_scores, predict
 from lib.runs import store
 from lib.runs.plan import Planned
-from lib.training import TrainingConfig, build_network
+from lib.training import Training, TrainingConfig, build_network
 
 
 @dataclass
@@ -75,6 +78,16 @@ class Run:
             scores={at: scores for at, scores in self.scores.items() if at <= epoch},
         )
 
+    def learned(self, dataset: Dataset) -> bool:
+        """Whether the images it was trained on have a higher DSC than they have by either constant answer.
+
+        Where training diverged, a network answers the same for every pixel, or worse: comparing it means nothing.
+        """
+        trained = (self.fold.of_dataset(dataset) if self.fold else dataset).train
+        constant = constant_scores(torch.from_numpy(trained.masks)).values()
+        reached = self.scores[self.config.epochs]["train"]["dsc"].mean()
+        return all(bool(reached > scores["dsc"].mean()) for scores in constant)
+
     def network(self) -> nn.Module:
         """Returns the trained network."""
         network = build_network(self.config)
@@ -87,11 +100,39 @@ class Run:
         return predict(self.network(), torch.from_numpy(image[None]))[0].numpy()
 
 
+def checked_state(payload: bytes, config: TrainingConfig) -> dict[str, Any]:
+    """Returns the state of a run as `lib.runs.task.continue_run` leaves it.
+
+    Raises:
+        UnusableError: the bytes are no state of a run of this configuration.
+    """
+    try:
+        state = store.from_bytes(payload)
+        training = Training(config)
+        training.load_state_dict(state["training"])
+        shapes = {name: value.shape for name, value in training.network.state_dict().items()}
+        for epoch, weights in training.snapshots.items():
+            if {name: value.shape for name, value in weights.items()} != shapes:
+                raise ValueError(f"snapshot {epoch} is of another network")
+        trained = len(training.seconds)
+        due = {e for e in range(1, trained + 1) if e % config.snapshot_every == 0 or e == config.epochs}
+        if trained > config.epochs or training.snapshots.keys() != due or not state["scores"].keys() <= due:
+            raise ValueError(f"{trained} epochs with the snapshots {sorted(training.snapshots)}")
+        if not isinstance(state["scored_by"], str):
+            raise TypeError("nobody scored it")
+    except Exception as error:  # torch and pickle raise many kinds, as the bytes have it
+        raise store.UnusableError(f"no state of this run ({' '.join(reason(error).split())[:100]})") from error
+    return cast(dict[str, Any], state)
+
+
 def stored_run(planned: Planned, dataset: Dataset) -> Run | None:
-    """Returns a finished run from the store, or None where it is not there or was scored by other code."""
-    payload = store.read(planned.folder(dataset) / store.RUN)
-    state = store.from_bytes(payload) if payload else None
-    if state is None or state["scored_by"] != store.scoring_code():
+    """Returns a finished run from the store, or None where it is not there, unusable, or scored by other code."""
+    try:
+        payload = store.read(planned.folder(dataset) / store.RUN)
+        state = payload and checked_state(payload, planned.config)
+    except store.UnusableError:
+        return None
+    if not state or not is_finished(state, planned.config):
         return None
     training = state["training"]
     run = Run(
@@ -103,3 +144,11 @@ def stored_run(planned: Planned, dataset: Dataset) -> Run | None:
         state["scores"],
     )
     return run.until(planned.until) if planned.until else run
+
+
+def is_finished(state: Mapping[str, Any], config: TrainingConfig) -> bool:
+    """Returns whether a checked state is that of a run that is trained to its end and scored by today's code."""
+    scored = (
+        state["scored_by"] == store.scoring_code() and state["scores"].keys() == state["training"]["snapshots"].keys()
+    )
+    return scored and len(state["training"]["seconds"]) == config.epochs

@@ -1,7 +1,7 @@
-"""Finished runs and checkpoints on disk: named by what decides them, believed only where their checksum agrees.
+"""Finished runs and checkpoints on disk, in folders named by a hash of all that decides them.
 
-The folder of a run is also its lock: whoever trains the run holds a lock on the folder itself, which ends with the
-process and leaves no file behind.
+The checksum of a file includes the name of its folder: a file that was damaged, or belongs to another run, is no run.
+Only the process that holds a folder's lock (`lib._files.lock`) writes to it.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import tokenize
 from dataclasses import asdict
 from functools import cache
@@ -75,15 +76,25 @@ def from_bytes(payload: bytes) -> Any:
     return torch.load(io.BytesIO(payload), weights_only=True)
 
 
+class UnusableError(ValueError):
+    """What lies in the place of a run is no state of it: why."""
+
+
+def _checksum(folder: Path, payload: bytes) -> bytes:
+    """Returns the checksum of a state as the one of the run in a folder."""
+    return hashlib.sha256(folder.name.encode() + payload).digest()
+
+
 def write(folder: Path, payload: bytes, finished: bool) -> None:
     """Writes a checkpoint or the finished run, behind its checksum; the caller holds the lock.
 
     The file is there whole or not at all. A finished run takes the place of its checkpoint, so that after a death at
     any moment there is one file, and what was half written is overwritten by the next.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     partial, checkpoint = folder / "checkpoint.partial", folder / CHECKPOINT
     with partial.open("wb") as file:
-        file.write(hashlib.sha256(payload).digest() + payload)
+        file.write(_checksum(folder, payload) + payload)
         file.flush()
         os.fsync(file.fileno())  # or a power failure could leave an empty file under the final name
     partial.replace(checkpoint)
@@ -91,15 +102,33 @@ def write(folder: Path, payload: bytes, finished: bool) -> None:
         checkpoint.replace(folder / RUN)
 
 
-def read(path: Path, say: bool = False) -> bytes | None:
-    """Returns what `write` was given, or None where nothing is or it is damaged, and says the latter if asked to."""
+def read(path: Path) -> bytes | None:
+    """Returns what `write` was given for a run, or None where nothing is.
+
+    Raises:
+        UnusableError: the file is damaged or was written for another run, or there is no file but something else.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    except (IsADirectoryError, NotADirectoryError):
+        raise UnusableError("expected a file in a folder, found something else") from None
     checksum, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() == checksum:
-        return payload
-    if say:
-        print(f"{path.parent.name}/{path.name}: damaged, computed again", file=sys.stderr)
-    return None
+    if _checksum(path.parent, payload) != checksum:
+        raise UnusableError("damaged, or the file of another run")
+    return payload
+
+
+def set_aside(path: Path, cause: UnusableError) -> None:
+    """Moves a file of a run away and says why; the caller holds the lock.
+
+    Where a file lies in place of the run's folder, that is moved.
+    """
+    wrong = path if path.parent.is_dir() else path.parent
+    kept = STORE / "set-aside"
+    kept.mkdir(exist_ok=True)
+    target = Path(tempfile.mkdtemp(prefix=f"{path.parent.name}-", dir=kept)) / wrong.name
+    wrong.rename(target)
+    where = f"{path.parent.name}/{path.name}"
+    print(f"{where}: {cause}; moved to {target}, the run is computed again", file=sys.stderr)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, Fold
 from lib.evaluation import evaluate
 from lib.runs import store
 from lib.runs.plan import Planned
@@ -29,6 +29,30 @@ def score_snapshot(config: TrainingConfig, weights: dict[str, Tensor], dataset: 
         }
 
 
+NO_PROBABILITY = "all elements of input should be between 0 and 1"  # torch's loss on an output that is not a number
+
+
+class DivergedError(RuntimeError):
+    """The loss of an epoch is not a number: which epoch, and what may help."""
+
+
+def advance(training: Training, data: Dataset) -> None:
+    """Trains one epoch; raises DivergedError if its loss is not a number."""
+    cause = None
+    try:
+        training.advance(data.train.images, data.train.masks)
+    except RuntimeError as error:
+        if NO_PROBABILITY not in str(error):
+            raise
+        cause = error
+    if cause or not all(weight.isfinite().all() for weight in training.network.parameters()):
+        epoch = len(training.seconds) + (cause is not None)
+        raise DivergedError(
+            f"epoch {epoch}: expected a finite loss, found one that is not a number; "
+            f"try a smaller LEARNING_RATE than {training.config.learning_rate:g}"
+        ) from cause
+
+
 def continue_run(
     dataset: Dataset | None, planned: Planned, state: bytes | None, code: tuple[str, str], seconds: float
 ) -> tuple[bytes, int, bool]:
@@ -46,11 +70,13 @@ def continue_run(
 
     Raises:
         RuntimeError: this worker has another version of the code or of torch.
+        DivergedError: the loss of an epoch is not a number.
     """
     if code != (here := (store.training_code(), store.scoring_code())):
         raise RuntimeError(f"worker on {platform.node()}: expected the code {code}, found {here}; install the same")
-    config, data = planned.config, planned.data(dataset or _dataset)
+    config = planned.config
     with _one_at_a_time:
+        data = _data(planned, dataset or _dataset)
         training = Training(config)
         scores: dict[int, Scores] = {}
         if state is not None:
@@ -63,7 +89,7 @@ def continue_run(
                 epoch = min(unscored)
                 scores[epoch] = score_snapshot(config, training.snapshots[epoch], data)
             else:
-                training.advance(data.train.images, data.train.masks)
+                advance(training, data)
             if time.monotonic() > until:
                 break
         finished = training.finished and scores.keys() == training.snapshots.keys()
@@ -72,11 +98,21 @@ def continue_run(
 
 
 _one_at_a_time = threading.Lock()  # a Dask worker may have threads; initialisation and thread count are the process's
+_dataset: Any = None  # in local workers, the dataset that they were given
+_divided: tuple[Dataset, Fold, Dataset] | None = None  # the last fold: its tasks follow one another
 
 
 def take_dataset(dataset: Dataset) -> None:
+    """Keeps the dataset of the tasks that bring none."""
     global _dataset
     _dataset = dataset
 
 
-_dataset: Any = None  # in local workers, the dataset that they were given
+def _data(planned: Planned, dataset: Dataset) -> Dataset:
+    """Returns what a run is trained and scored on, and keeps a fold for its next task."""
+    global _divided
+    if planned.fold is None:
+        return dataset
+    if _divided is None or _divided[0] is not dataset or _divided[1] != planned.fold:
+        _divided = dataset, planned.fold, planned.data(dataset)
+    return _divided[2]

@@ -2,17 +2,18 @@
 
 import multiprocessing
 import os
-import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from lib._errors import UserError
+import psutil
+
+from lib._errors import FailedRun, UserError
 from lib.data.dataset import Dataset
 from lib.runs import store
 from lib.runs.plan import Planned
@@ -29,53 +30,97 @@ WORKER_ENVIRONMENT = {
 }
 
 
-class LocalWorkers(Executor):
-    """Processes of one thread, each in a pool of its own: a death is then known to be that of one task.
+def _task(dataset: Any, planned: Planned, state: bytes | None) -> tuple[Any, ...]:
+    """Returns the arguments of `continue_run` for the next task of a run."""
+    seconds = TASK_SECONDS * max(1.0, len(state or b"") / 1e6)  # handing back a large state takes its time too
+    return dataset, planned, state, (store.training_code(), store.scoring_code()), seconds
 
-    `submit` waits until a process is free.
+
+@runtime_checkable
+class Workers(Protocol):
+    """Processes that continue runs, one task each at a time.
+
+    Attributes:
+        patience: seconds after which it is given up that a first worker comes.
     """
 
-    def __init__(self, workers: int, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._pools: list[ProcessPoolExecutor] = []
-        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
-        for _ in range(workers):
-            self._idle.put(self._pool())
+    patience: float
 
-    def _pool(self) -> ProcessPoolExecutor:
+    def capacity(self) -> int:
+        """Returns how many tasks can be at work at once."""
+
+    def start(self, planned: Planned, state: bytes | None) -> Future[Any]:
+        """Continues a run in a free worker; raises OSError if there is none and no process can be started."""
+
+    def cpu_seconds(self, task: Future[Any]) -> float | None:
+        """Returns the processor time of the worker at a task so far; None where that is not known."""
+
+    def stop(self, task: Future[Any]) -> None:
+        """Ends a task, which then counts as one whose worker died."""
+
+
+class LocalWorkers:
+    """Processes of this machine with one thread each; one that died is replaced when the next task starts.
+
+    Each is a pool of its own: a death is then known to be that of one task.
+    """
+
+    patience = 60.0
+
+    def __init__(self, workers: int, dataset: Dataset) -> None:
+        self._workers, self._dataset = workers, dataset
+        self._idle: list[ProcessPoolExecutor] = []
+        self._busy: dict[Future[Any], ProcessPoolExecutor] = {}
+
+    def capacity(self) -> int:
+        return self._workers
+
+    def start(self, planned: Planned, state: bytes | None) -> Future[Any]:
+        return self.submit(continue_run, *_task(None, planned, state))
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Runs a function in an idle or a new process; its future raises BrokenProcessPool if the process dies."""
+        for done in [future for future in self._busy if future.done()]:
+            self._idle.append(self._busy.pop(done))
+        while True:
+            pool = self._idle.pop() if self._idle else self._new_process()
+            with suppress(BrokenProcessPool):  # it died after its last task
+                future = pool.submit(function, *arguments)
+                self._busy[future] = pool
+                return future
+
+    def _new_process(self) -> ProcessPoolExecutor:
+        """Returns a new pool of one process that has the dataset and was started with WORKER_ENVIRONMENT."""
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(1, mp_context=context, initializer=_follow_parent)
         # Ctrl-C reaches all processes; the parent ends this one, which inherits that it is deaf to the signal.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            pool.submit(take_dataset, self._dataset)  # as a task: starting the process need not wait for it
+            with environment(WORKER_ENVIRONMENT):
+                pool.submit(take_dataset, self._dataset)  # as a task: starting the process need not wait for it
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._pools.append(pool)
         return pool
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Runs a function in a free process; its future raises BrokenProcessPool if the process dies."""
-        pool = self._idle.get()
-        try:
-            future = pool.submit(fn, *args, **kwargs)
-        except BrokenProcessPool:  # it died after its last task
-            pool = self._pool()
-            future = pool.submit(fn, *args, **kwargs)
+    def cpu_seconds(self, task: Future[Any]) -> float | None:
+        with suppress(psutil.Error):
+            return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in self._busy[task]._processes or {})
+        return None
 
-        def free(future: Future[Any]) -> None:
-            died = not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
-            self._idle.put(self._pool() if died else pool)
+    def stop(self, task: Future[Any]) -> None:
+        _kill(self._busy[task])
 
-        future.add_done_callback(free)
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def close(self) -> None:
         """Ends all processes, in the middle of their tasks if they have any."""
-        for pool in self._pools:
-            for process in list((pool._processes or {}).values()):  # Python 3.14 has pool.terminate_workers()
-                process.terminate()
-            pool.shutdown(wait, cancel_futures=cancel_futures)
+        for pool in (*self._idle, *self._busy.values()):
+            _kill(pool)
+            pool.shutdown(cancel_futures=True)
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """Ends the process of a pool; one that was stopped by a signal would not end by a gentler one."""
+    for process in list((pool._processes or {}).values()):  # Python 3.14 has pool.kill_workers()
+        process.kill()
 
 
 def _follow_parent() -> None:
@@ -87,34 +132,6 @@ def _follow_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-Submit = Callable[[Planned, bytes | None], Future[Any]]
-
-
-@contextmanager
-def executor(dataset: Dataset, workers: int) -> Iterator[tuple[Submit, Callable[[], int]]]:
-    """Lends a function that continues a run somewhere, and one that tells how many of them can go on at once."""
-    code = store.training_code(), store.scoring_code()
-
-    def seconds(state: bytes | None) -> float:
-        return TASK_SECONDS * max(1.0, len(state or b"") / 1e6)  # handing back a large state takes its time too
-
-    if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
-        with _dask(address) as (client, scattered):
-            submitting = client.get_executor(pure=False)
-            yield (
-                lambda planned, state: submitting.submit(
-                    continue_run, scattered(dataset), planned, state, code, seconds(state)
-                ),
-                lambda: len(client.nthreads()),
-            )
-        return
-    with local_workers(workers, dataset) as local:
-        yield (
-            lambda planned, state: local.submit(continue_run, None, planned, state, code, seconds(state)),
-            lambda: workers,
-        )
 
 
 @contextmanager
@@ -131,17 +148,55 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def local_workers(workers: int, dataset: Dataset) -> Iterator[LocalWorkers]:
-    """Lends processes that have the dataset and started with WORKER_ENVIRONMENT; they end with the block."""
-    with environment(WORKER_ENVIRONMENT), LocalWorkers(workers, dataset) as pool:
-        yield pool
+    """Lends processes of this machine; they end with the block."""
+    local = LocalWorkers(workers, dataset)
+    try:
+        yield local
+    finally:
+        local.close()
+
+
+class DaskWorkers:
+    """The workers of a Dask scheduler, which itself repeats the tasks of workers that die."""
+
+    patience = 600.0
+
+    def __init__(self, client: Any, dataset: Dataset) -> None:
+        self._client, self._executor, self._dataset = client, client.get_executor(pure=False), dataset
+        self._scattered: Any = None
+
+    def capacity(self) -> int:
+        try:
+            return len(self._client.nthreads())
+        except OSError as error:
+            raise FailedRun(f"the Dask scheduler is gone ({error}); the same command goes on with the runs") from None
+
+    def start(self, planned: Planned, state: bytes | None) -> Future[Any]:
+        if (
+            self._scattered is None or self._scattered.status != "finished"
+        ):  # sent once, and again if all who had it died
+            self._scattered = self._client.scatter(self._dataset, broadcast=True)
+        return self._executor.submit(continue_run, *_task(self._scattered, planned, state))
+
+    def cpu_seconds(self, task: Future[Any]) -> float | None:  # noqa: ARG002
+        return None
+
+    def stop(self, task: Future[Any]) -> None:
+        task.cancel()
 
 
 @contextmanager
-def _dask(address: str) -> Iterator[tuple[Any, Callable[[Dataset], Any]]]:
-    """Connects to a scheduler, which itself repeats the tasks of workers that die.
+def lend_workers(dataset: Dataset, workers: int) -> Iterator[Workers]:
+    """Lends the workers of the scheduler that DASK_SCHEDULER_ADDRESS names, or else processes of this machine.
 
-    Lends the client, and a function that sends a dataset to the workers once, and again if all who had it are gone.
+    Raises:
+        UserError: the scheduler cannot be used.
     """
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        with local_workers(workers, dataset) as local:
+            yield local
+        return
     try:
         from distributed import Client
     except ImportError:
@@ -152,12 +207,7 @@ def _dask(address: str) -> Iterator[tuple[Any, Callable[[Dataset], Any]]]:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise UserError(f"DASK_SCHEDULER_ADDRESS={address}: expected a running scheduler, found: {error}") from None
-    held: list[Any] = []
-
-    def scattered(dataset: Dataset) -> Any:
-        if not held or held[0].status != "finished":
-            held[:] = [client.scatter(dataset, broadcast=True)]
-        return held[0]
-
-    with client:
-        yield client, scattered
+    try:
+        yield DaskWorkers(client, dataset)
+    finally:
+        client.close(timeout=2)

@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from trained import trained_runs
+from trained import lend_this_process, trained_runs
 
-from lib._errors import UserError
+from lib._errors import FailedRun, UserError
 from lib._files import ROOT, lock, unlock
 from lib.data.dataset import Dataset
 from lib.runs import finish, store, workers
@@ -34,13 +34,19 @@ from lib.training import TrainingConfig, train
 @pytest.fixture(autouse=True)
 def runs_folder(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setattr(store, "STORE", tmp_path / "runs")
-    monkeypatch.setattr(workers, "TASK_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "TASK_SECONDS", 0.1)
     return tmp_path / "runs"
 
 
+@pytest.fixture
+def here(monkeypatch) -> None:
+    """Trains in this process, where no other is what a test is about."""
+    monkeypatch.setattr(finish, "lend_workers", lend_this_process)
+
+
 def files(folder: Path) -> list[str]:
-    """What lies in the folders of runs."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    """What lies in the folders of runs; the locks lie beside them."""
+    return sorted(path.name for path in folder.glob("*/*") if path.is_file())
 
 
 def worker_processes() -> list[psutil.Process]:
@@ -71,7 +77,7 @@ def when(condition, act) -> threading.Thread:
 
 def test_a_run_whose_worker_is_killed_goes_on_from_its_last_state(discs: Dataset, runs_folder: Path, monkeypatch):
     monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
-    config = variant_config("dropout", 0, 200)
+    config = variant_config("dropout", 0, 60)
     killed = []
 
     def kill() -> None:
@@ -80,7 +86,7 @@ def test_a_run_whose_worker_is_killed_goes_on_from_its_last_state(discs: Dataset
             os.kill(worker.pid, signal.SIGKILL)
 
     thread = when(lambda: files(runs_folder) == ["checkpoint.pt"], kill)
-    trained_runs(discs, ["dropout"], seeds=1, epochs=200)
+    trained_runs(discs, ["dropout"], seeds=1, epochs=60)
     thread.join()
     assert killed
     assert same_weights(config, discs)
@@ -90,7 +96,7 @@ def test_a_run_whose_worker_is_killed_goes_on_from_its_last_state(discs: Dataset
 
 def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dataset, runs_folder: Path, monkeypatch):
     """The killed one is another process; what it left half written does not matter."""
-    config = variant_config("noise", 3, 300)
+    config = variant_config("noise", 3, 120)
     folder = store.folder_of(config, discs)
     other = multiprocessing.get_context("spawn").Process(target=finish_and_save_often, args=(folder, config, discs))
     other.start()
@@ -100,7 +106,7 @@ def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dat
     other.join()
     (folder / "checkpoint.partial").write_bytes(b"half of a check")
     trained = len(store.from_bytes(store.read(folder / store.CHECKPOINT))["training"]["seconds"])
-    assert 0 < trained < 300
+    assert 0 < trained < 120
     taken_up, claim = [], finish._Job.claim
     monkeypatch.setattr(finish._Job, "claim", lambda job: claim(job) and (taken_up.append(job.epochs) or True))
     finish_runs({folder: Planned(config)}, discs, workers=1)
@@ -110,13 +116,15 @@ def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dat
 
 
 def finish_and_save_often(folder: Path, config: TrainingConfig, dataset: Dataset) -> None:
-    workers.TASK_SECONDS, finish.SAVE_SECONDS = 0.2, 0
+    workers.TASK_SECONDS, finish.SAVE_SECONDS = 0.1, 0
     finish_runs({folder: Planned(config)}, dataset, workers=1)
 
 
 def dies_with_seed_0(dataset, planned, *arguments):
     """In place of `continue_run`, in a worker: one run is always killed, as by a machine without memory for it."""
     if planned.config.seed == 0:
+        with open(os.environ["DEATHS"], "a") as file:  # noqa: PTH123
+            file.write("died\n")
         os.kill(os.getpid(), signal.SIGKILL)
     return continue_run(dataset, planned, *arguments)
 
@@ -125,19 +133,18 @@ def test_a_run_that_kills_its_worker_every_time_is_given_up_and_the_others_are_f
     discs: Dataset, runs_folder: Path, monkeypatch
 ):
     monkeypatch.setattr(workers, "continue_run", dies_with_seed_0)
-    deaths, new_pool = [], workers.LocalWorkers._pool
-    monkeypatch.setattr(workers.LocalWorkers, "_pool", lambda local: deaths.append(1) or new_pool(local))
+    monkeypatch.setenv("DEATHS", str(runs_folder.parent / "deaths"))
     with pytest.raises(
-        TrainingError, match=r"1 of 3 runs, the first of them:\nPlanned\(.* seed=0,.*\n.*BrokenProcessPool"
+        TrainingError, match=r"1 of 3 runs, the first of them:\nPlanned\(.* seed=0,.*: its worker died .* 3 times"
     ):
         trained_runs(discs, ["baseline"], seeds=3, epochs=20, workers=2)
-    assert len(deaths) == 2 + 1 + finish.REPEATS  # two processes to begin with, and one for each that died
+    assert (runs_folder.parent / "deaths").read_text().count("died") == 1 + finish.REPEATS
     assert files(runs_folder) == ["run.pt", "run.pt"]
     assert worker_processes() == []
 
 
 def test_a_run_that_raises_is_reported_with_configuration_and_traceback_and_the_others_are_finished(
-    discs: Dataset, runs_folder: Path, monkeypatch
+    discs: Dataset, runs_folder: Path, monkeypatch, here
 ):
     monkeypatch.setitem(VARIANTS, "bad", Variant("Bad", {"batch_size": 2**70}))  # torch cannot split by that
     with pytest.raises(
@@ -149,7 +156,7 @@ def test_a_run_that_raises_is_reported_with_configuration_and_traceback_and_the_
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit"])
-def test_a_damaged_run_is_said_and_computed_again(damage, discs: Dataset, runs_folder: Path, capsys):
+def test_a_damaged_run_is_said_and_computed_again(damage, discs: Dataset, runs_folder: Path, capsys, here):
     first = trained_runs(discs, ["baseline"], seeds=1, epochs=1)["baseline"][0]
     (path,) = runs_folder.rglob("run.pt")
     whole = path.read_bytes()
@@ -157,17 +164,19 @@ def test_a_damaged_run_is_said_and_computed_again(damage, discs: Dataset, runs_f
     flipped[len(whole) // 2] ^= 1
     path.write_bytes({"truncated": whole[:20_000], "one bit": bytes(flipped)}[damage])
     again = trained_runs(discs, ["baseline"], seeds=1, epochs=1)["baseline"][0]
-    assert capsys.readouterr().err.count(f"{path.parent.name}/run.pt: damaged, computed again") == 1
+    assert (
+        capsys.readouterr().err.count(f"{path.parent.name}/run.pt: damaged, or the file of another run; moved to ") == 1
+    )
     assert again.weights["conv2.weight"].equal(first.weights["conv2.weight"])
 
 
-def test_a_damaged_checkpoint_is_said_and_the_run_begins_again(discs: Dataset, runs_folder: Path, capsys):
+def test_a_damaged_checkpoint_is_said_and_the_run_begins_again(discs: Dataset, runs_folder: Path, capsys, here):
     config = variant_config("baseline", 0, 2)
     folder = store.folder_of(config, discs)
     folder.mkdir(parents=True)
     (folder / store.CHECKPOINT).write_bytes(b"x" * 100)
     trained_runs(discs, ["baseline"], seeds=1, epochs=2)
-    assert "checkpoint.pt: damaged, computed again" in capsys.readouterr().err
+    assert "checkpoint.pt: damaged, or the file of another run; moved to " in capsys.readouterr().err
     assert same_weights(config, discs)
 
 
@@ -181,8 +190,150 @@ def test_a_store_file_that_would_run_code_is_refused(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, runs_folder: Path):
+def other_state(kind: str, planned: Planned, discs: Dataset) -> bytes:
+    """A state with the right checksum that is not the run's."""
+    code = store.training_code(), store.scoring_code()
+    if kind == "another network":
+        planned = Planned(variant_config("dropout", 0, planned.config.epochs))
+    state, *_ = continue_run(discs, planned, None, code, seconds=60)
+    if kind == "another network":
+        return state
+    if kind == "keys missing":
+        return store.to_bytes({"training": store.from_bytes(state)["training"]})
+    if kind == "a snapshot missing":
+        content = store.from_bytes(state)
+        content["training"]["snapshots"] = {}
+        return store.to_bytes(content)
+    return pickle.dumps({"a pickle": os.system})  # that torch refuses
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["another run", "another network", "keys missing", "a snapshot missing", "a pickle", "a folder", "a file above"],
+)
+@pytest.mark.parametrize("name", [store.RUN, store.CHECKPOINT])
+def test_what_cannot_be_the_run_is_set_aside_and_said_and_the_run_computed_again(
+    name, wrong, discs: Dataset, runs_folder: Path, capsys, here
+):
+    planned = Planned(variant_config("baseline", 0, 1))
+    folder = planned.folder(discs)
+    if wrong == "a folder":
+        (folder / name).mkdir(parents=True)
+    elif wrong == "a file above":
+        runs_folder.mkdir()
+        folder.write_text("not a folder")
+    elif wrong == "another run":
+        trained_runs(discs, ["baseline"], seeds=2, epochs=1)
+        (folder / store.RUN).unlink()
+        (other,) = runs_folder.rglob(store.RUN)
+        other.rename(folder / name)
+    else:
+        store.write(folder, other_state(wrong, planned, discs), finished=name == store.RUN)
+    capsys.readouterr()
+    assert stored_run(planned, discs) is None
+    trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+    said = capsys.readouterr().err
+    reported = store.RUN if wrong == "a file above" else name
+    assert (
+        len(re.findall(rf"{folder.name}/{reported}: .*; moved to .*set-aside.*, the run is computed again", said)) == 1
+    )
+    assert len(list((runs_folder / "set-aside").iterdir())) == 1
+    assert same_weights(planned.config, discs)
+
+
+def test_a_run_that_cannot_be_saved_keeps_no_other_run_locked(discs: Dataset, runs_folder: Path, monkeypatch):
+    """A full disk, while all runs are saved at the end: the next cell of a notebook would wait for ever."""
+    folders = {Planned(variant_config("baseline", seed, 400)).folder(discs): seed for seed in range(3)}
+    write, watched = store.write, []
+
+    def disk_full(folder, *arguments):
+        if folders[folder] == 1:
+            raise OSError(28, "No space left on device")
+        write(folder, *arguments)
+
+    def interrupt(loop, seconds):
+        watched.append(1)
+        if all(job.epochs for job in loop.jobs):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "write", disk_full)
+    monkeypatch.setattr(finish._Loop, "watch", interrupt)
+    with pytest.raises(OSError, match="No space left"):
+        trained_runs(discs, ["baseline"], seeds=3, epochs=400, workers=3)
+    for folder, seed in folders.items():
+        held = lock(folder)
+        assert held is not None, seed
+        unlock(held)
+        assert (store.read(folder / store.CHECKPOINT) is None) == (seed == 1)
+
+
+def test_a_worker_that_stands_still_is_ended_and_its_run_goes_on(
+    discs: Dataset, runs_folder: Path, monkeypatch, capsys
+):
+    monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(finish, "IDLE_LIMIT", 1.0)
+    monkeypatch.setattr(finish, "WORD_SECONDS", 0.5)
+    stopped = when(
+        lambda: files(runs_folder) == ["checkpoint.pt"], lambda: [worker.suspend() for worker in worker_processes()]
+    )
+    trained_runs(discs, ["baseline"], seeds=1, epochs=120)
+    stopped.join()
+    assert same_weights(variant_config("baseline", 0, 120), discs)
+    said = capsys.readouterr().err
+    assert "its worker does not move; it is ended" in said
+    assert "nothing has moved for" in said
+    assert worker_processes() == []
+
+
+def test_where_no_process_can_be_started_the_command_says_so_and_ends(
+    discs: Dataset, runs_folder: Path, monkeypatch, capsys
+):
+    """The only worker dies, and the machine has no room for another."""
+    new_process, started = workers.LocalWorkers._new_process, []
+
+    def only_once(local):
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(1)
+        return new_process(local)
+
+    monkeypatch.setenv("DEATHS", str(runs_folder.parent / "deaths"))
+    monkeypatch.setattr(workers, "continue_run", dies_with_seed_0)
+    monkeypatch.setattr(workers.LocalWorkers, "_new_process", only_once)
+    monkeypatch.setattr(workers.LocalWorkers, "patience", 1.0)
+    monkeypatch.setattr(finish, "WORD_SECONDS", 0.5)
+    with pytest.raises(FailedRun, match=r"no process can be started \(.*temporarily unavailable\), for 1 seconds"):
+        trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+    assert "nothing has moved for 0 min: no process can be started" in capsys.readouterr().err
+    held = lock(Planned(variant_config("baseline", 0, 1)).folder(discs))
+    assert held is not None
+    unlock(held)
+
+
+def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(discs: Dataset, runs_folder: Path):
+    config = variant_config("baseline", 0, 10_000)
+    folder = store.folder_of(config, discs)
+    other = multiprocessing.get_context("spawn").Process(target=finish_and_save_often, args=(folder, config, discs))
+    other.start()
+    while not (folder / store.CHECKPOINT).exists():
+        time.sleep(0.02)
+    (worker,) = psutil.Process(other.pid).children()
+    worker.suspend()
+    time.sleep(1)
+    interrupted = time.monotonic()
+    os.kill(other.pid, signal.SIGINT)
+    other.join(20)
+    assert time.monotonic() - interrupted < 5
+    assert other.exitcode == 1
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    held = lock(folder)
+    assert held is not None
+    unlock(held)
+
+
+def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, runs_folder: Path, monkeypatch, capsys):
     """The other process is this test: it holds the run's lock, and finishes the run before it lets go."""
+    monkeypatch.setattr(finish, "WORD_SECONDS", 1.0)
     config = variant_config("baseline", 0, 1)
     folder = store.folder_of(config, discs)
     held = lock(folder)
@@ -191,6 +342,7 @@ def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, ru
     waiter.start()
     time.sleep(3)
     assert not ended
+    assert "nothing has moved for 0 min: other processes have the runs that are left" in capsys.readouterr().err
     state, _, finished = continue_run(
         discs, Planned(config), None, (store.training_code(), store.scoring_code()), seconds=60
     )
@@ -204,8 +356,10 @@ def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, ru
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path):
-    code = f"from lib._files import lock; from pathlib import Path; lock(Path({str(tmp_path)!r})); print(1); input()"
+    code = "from lib._files import lock; from pathlib import Path; held = lock(Path(input())); print(1); input()"
     holder = subprocess.Popen((sys.executable, "-uc", code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    holder.stdin.write(f"{tmp_path}\n".encode())
+    holder.stdin.flush()
     holder.stdout.readline()
     assert lock(tmp_path) is None
     holder.kill()
@@ -213,15 +367,16 @@ def test_a_lock_ends_with_its_process(tmp_path: Path):
     holder.stdin.close()
     holder.stdout.close()
     held = lock(tmp_path)
-    assert lock is not None
+    assert held is not None
     unlock(held)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "where",
-    [pytest.param("wait", marks=pytest.mark.slow), "store.write", pytest.param("submit", marks=pytest.mark.slow)],
+    ["wait", "store.write", "submit"],
 )
+@pytest.mark.slow
 def test_interrupted_training_keeps_what_it_has_and_lets_go_of_it(
     where, discs: Dataset, runs_folder: Path, monkeypatch
 ):
@@ -251,6 +406,7 @@ def test_interrupted_training_keeps_what_it_has_and_lets_go_of_it(
     assert files(runs_folder) == ["run.pt"]
 
 
+@pytest.mark.slow
 def test_ending_the_engine_leaves_other_child_processes_of_the_caller_alone(discs: Dataset, runs_folder: Path):
     other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     other.start()
@@ -386,6 +542,26 @@ def test_a_run_outlives_the_only_dask_worker(scheduler, discs: Dataset, runs_fol
     replaced.join()
     assert first.returncode == -signal.SIGKILL
     assert same_weights(variant_config("baseline", 0, 300), discs)
+
+
+@pytest.mark.slow
+def test_if_all_dask_workers_are_gone_the_command_says_so_and_ends(
+    scheduler, discs: Dataset, runs_folder: Path, monkeypatch, capsys
+):
+    monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(finish, "WORD_SECONDS", 1.0)
+    monkeypatch.setattr(workers.DaskWorkers, "patience", 3.0)
+    monkeypatch.setattr(finish, "TASK_LIMIT", 10.0)
+
+    def kill() -> None:
+        for worker in scheduler:
+            worker.kill()
+
+    killed = when(lambda: "checkpoint.pt" in files(runs_folder), kill)
+    with pytest.raises(FailedRun, match=r"no worker is there, for 3 seconds"):
+        trained_runs(discs, ["baseline"], seeds=1, epochs=10_000)
+    killed.join()
+    assert "nothing has moved for" in capsys.readouterr().err
 
 
 @pytest.mark.slow

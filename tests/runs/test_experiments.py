@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from trained import trained_runs
+from trained import lend_this_process, trained_runs
 
 from lib._errors import UserError
 from lib.claims.evidence import evidence
 from lib.data.dataset import Dataset, Fold
 from lib.evaluation import METRICS, evaluate
-from lib.runs import finish, store
+from lib.runs import finish, store, task, workers
 from lib.runs.finish import TrainingError, finished, report_runs
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Experiment, Planned, Request, Variant, plan, variant_config
 from lib.runs.run import stored_run
@@ -19,6 +19,7 @@ from lib.training import train
 @pytest.fixture(autouse=True)
 def runs_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "STORE", tmp_path / "runs")
+    monkeypatch.setattr(finish, "lend_workers", lend_this_process)
     return tmp_path / "runs"
 
 
@@ -35,7 +36,8 @@ def test_variants_are_those_of_the_study():
     }
 
 
-def test_runs_from_worker_processes_are_those_of_training_here(discs: Dataset):
+def test_runs_from_worker_processes_are_those_of_training_here(discs: Dataset, monkeypatch):
+    monkeypatch.setattr(finish, "lend_workers", workers.lend_workers)
     runs = trained_runs(discs, ["baseline", "dropout"], seeds=2, epochs=2, workers=2)
     assert [run.config.seed for run in runs["dropout"]] == [0, 1]
     for run in (*runs["baseline"], *runs["dropout"]):
@@ -52,7 +54,7 @@ def test_runs_from_worker_processes_are_those_of_training_here(discs: Dataset):
 def test_finished_runs_are_loaded_and_not_repeated(discs: Dataset, runs_folder, monkeypatch):
     first = trained_runs(discs, ["baseline"], seeds=2, epochs=1)
     written = {path: path.stat().st_mtime_ns for path in runs_folder.rglob("*")}
-    monkeypatch.setattr(finish, "executor", None)  # nothing may be trained
+    monkeypatch.setattr(finish, "lend_workers", None)  # nothing may be trained
     again = trained_runs(discs, ["baseline"], seeds=2, epochs=1)
     assert {path: path.stat().st_mtime_ns for path in runs_folder.rglob("*")} == written
     assert [run.history for run in again["baseline"]] == [run.history for run in first["baseline"]]
@@ -202,3 +204,37 @@ def test_a_full_study_of_one_patient_is_refused_before_anything_is_trained(discs
     with pytest.raises(UserError, match=r"expected training images of two patients or more .*, found one"):
         report_runs(one, Request(seeds=1, epochs=1, full=True))
     assert not runs_folder.exists() or not any(runs_folder.iterdir())
+
+
+def test_once_a_command_has_trained_a_missing_run_is_an_error(discs: Dataset, runs_folder, monkeypatch):
+    request = Request(seeds=1, epochs=1)
+    report_runs(discs, request)
+    monkeypatch.setenv(finish.ONLY_STORED, "yes")
+    assert set(report_runs(discs, request)["variants"]) == set(VARIANTS)
+    next(runs_folder.rglob("run.pt")).unlink()
+    with pytest.raises(TrainingError, match=r"seed=0.*expected in the store, .*found nothing usable"):
+        report_runs(discs, request)
+
+
+def test_a_run_has_learned_if_it_beats_the_constant_answers_where_it_was_trained(discs: Dataset):
+    (good,) = trained_runs(discs, ["baseline"], seeds=1, epochs=60, learning_rate=0.01)["baseline"]
+    (diverged,) = trained_runs(discs, ["baseline"], seeds=1, epochs=5, learning_rate=1.0)["baseline"]
+    assert good.learned(discs)
+    assert not diverged.learned(discs)
+
+
+def test_a_loss_that_is_no_number_ends_a_run_early_and_is_named(discs: Dataset, runs_folder):
+    with pytest.raises(TrainingError, match=r"1 of 1 runs, .*\n.*seed=0.*: epoch \d+: expected a finite loss.*1e\+30$"):
+        trained_runs(discs, ["baseline"], seeds=1, epochs=50, learning_rate=1e30)
+    assert list(runs_folder.rglob("run.pt")) == []
+
+
+def test_a_fold_is_divided_once_for_the_tasks_of_its_run(discs: Dataset, monkeypatch):
+    monkeypatch.setattr(task, "_divided", None)
+    divided, of_dataset = [], Fold.of_dataset
+    monkeypatch.setattr(Fold, "of_dataset", lambda fold, data: divided.append(fold) or of_dataset(fold, data))
+    planned = Planned(variant_config("baseline", 0, 2), Fold("train", 1))
+    code, state, finished_now = (store.training_code(), store.scoring_code()), None, False
+    while not finished_now:
+        state, _, finished_now = task.continue_run(discs, planned, state, code, seconds=0)
+    assert divided == [Fold("train", 1)]
