@@ -171,11 +171,11 @@ def test_a_damaged_run_is_said_and_computed_again(damage, discs: Dataset, runs_f
 
 
 def test_a_damaged_checkpoint_is_said_and_the_run_begins_again(discs: Dataset, runs_folder: Path, capsys, here):
-    config = variant_config("baseline", 0, 2)
+    config = variant_config("baseline", 0, 5)
     folder = store.folder_of(config, discs)
     folder.mkdir(parents=True)
     (folder / store.CHECKPOINT).write_bytes(b"x" * 100)
-    trained_runs(discs, ["baseline"], seeds=1, epochs=2)
+    trained_runs(discs, ["baseline"], seeds=1, epochs=5)
     assert "checkpoint.pt: damaged, or the file of another run; moved to " in capsys.readouterr().err
     assert same_weights(config, discs)
 
@@ -215,7 +215,7 @@ def other_state(kind: str, planned: Planned, discs: Dataset) -> bytes:
 def test_what_cannot_be_the_run_is_set_aside_and_said_and_the_run_computed_again(
     name, wrong, discs: Dataset, runs_folder: Path, capsys, here
 ):
-    planned = Planned(variant_config("baseline", 0, 1))
+    planned = Planned(variant_config("baseline", 0, 5))
     folder = planned.folder(discs)
     if wrong == "a folder":
         (folder / name).mkdir(parents=True)
@@ -223,7 +223,7 @@ def test_what_cannot_be_the_run_is_set_aside_and_said_and_the_run_computed_again
         runs_folder.mkdir()
         folder.write_text("not a folder")
     elif wrong == "another run":
-        trained_runs(discs, ["baseline"], seeds=2, epochs=1)
+        trained_runs(discs, ["baseline"], seeds=2, epochs=5)
         (folder / store.RUN).unlink()
         (other,) = runs_folder.rglob(store.RUN)
         other.rename(folder / name)
@@ -231,7 +231,7 @@ def test_what_cannot_be_the_run_is_set_aside_and_said_and_the_run_computed_again
         store.write(folder, other_state(wrong, planned, discs), finished=name == store.RUN)
     capsys.readouterr()
     assert stored_run(planned, discs) is None
-    trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+    trained_runs(discs, ["baseline"], seeds=1, epochs=5)
     said = capsys.readouterr().err
     reported = store.RUN if wrong == "a file above" else name
     assert (
@@ -303,9 +303,9 @@ def test_where_no_process_can_be_started_the_command_says_so_and_ends(
     monkeypatch.setattr(workers.LocalWorkers, "patience", 1.0)
     monkeypatch.setattr(finish, "WORD_SECONDS", 0.5)
     with pytest.raises(FailedRun, match=r"no process can be started \(.*temporarily unavailable\), for 1 seconds"):
-        trained_runs(discs, ["baseline"], seeds=1, epochs=1)
+        trained_runs(discs, ["baseline"], seeds=1, epochs=5)
     assert "nothing has moved for 0 min: no process can be started" in capsys.readouterr().err
-    held = lock(Planned(variant_config("baseline", 0, 1)).folder(discs))
+    held = lock(Planned(variant_config("baseline", 0, 5)).folder(discs))
     assert held is not None
     unlock(held)
 
@@ -334,11 +334,11 @@ def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(
 def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, runs_folder: Path, monkeypatch, capsys):
     """The other process is this test: it holds the run's lock, and finishes the run before it lets go."""
     monkeypatch.setattr(finish, "WORD_SECONDS", 1.0)
-    config = variant_config("baseline", 0, 1)
+    config = variant_config("baseline", 0, 5)
     folder = store.folder_of(config, discs)
     held = lock(folder)
     ended = []
-    waiter = threading.Thread(target=lambda: ended.append(trained_runs(discs, ["baseline"], 1, 1)), daemon=True)
+    waiter = threading.Thread(target=lambda: ended.append(trained_runs(discs, ["baseline"], 1, 5)), daemon=True)
     waiter.start()
     time.sleep(3)
     assert not ended
