@@ -23,6 +23,11 @@ from lib._files import ROOT, lock, unlock
 FAULTY = Path(__file__).with_name("faulty.py")
 NEW, OLD = "new", "old"  # which report is there afterwards
 LIMIT = 240  # seconds
+QUICK_HALF = (  # one row of each kind; `make test-slow` has all
+    "no such user", "somebody's folder", "another folder of that name", "SIGTERM", "defect", "code edited meanwhile",
+    "disk full at results.json", "input or output error at the exchange", "SIGHUP after the exchange", "no exchange",
+    "a reader that goes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Place:
     reports: Path
     data: Path
     scratch: Path
+    notebooks: Path  # executed before
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,21 @@ class Fault:
     slow: bool = True
     environment: dict[str, str] = field(default_factory=dict)
     inject: str = "none"
+    kernels: bool = False  # whether notebooks run in real ones; most faults are met before or after that
 
 
 def mistake(name: str, says: str, *arguments: str, before: Callable[[Place], object] = lambda place: None) -> Fault:
-    return Fault(name, 2, f"error: {says}", arguments, before, slow=False)
+    return Fault(name, 2, f"error: {says}", arguments, before, slow=name not in QUICK_HALF)
 
 
-def fails(name: str, code: int, says: str, slow: bool = True, leaves: str = OLD) -> Fault:
-    return Fault(name, code, says, inject=name, slow=slow, leaves=leaves)
+def fails(name: str, code: int, says: str, leaves: str = OLD) -> Fault:
+    return Fault(name, code, says, inject=name, slow=name not in QUICK_HALF, leaves=leaves)
 
 
-def succeeds(name: str, says: str = "", shell: str = '"$@"', **environment: str) -> Fault:
-    return Fault(name, 0, says, shell=shell, leaves=NEW, environment=environment)
+def succeeds(name: str, shell: str = '"$@"', kernels: bool = False, **environment: str) -> Fault:
+    return Fault(
+        name, 0, "", shell=shell, leaves=NEW, environment=environment, kernels=kernels, slow=name not in QUICK_HALF
+    )
 
 
 def replace_by_thesis(place: Place) -> None:
@@ -126,10 +135,10 @@ FAULTS = [
         before=lambda place: (place.reports / "discs.failed").write_text("", encoding="utf-8"),
     ),
     mistake("another folder of that name", "reports/discs: expected a report of", before=made_of_another_source),
-    fails("SIGINT", 130, "interrupted: no report was written or replaced", slow=False),
-    fails("SIGTERM", 130, "interrupted: no report was written or replaced", slow=False),
-    fails("SIGHUP", 130, "interrupted: no report was written or replaced", slow=False),
-    fails("message of 50 MB", 1, "failed: xxx", slow=False),
+    fails("SIGINT", 130, "interrupted: no report was written or replaced"),
+    fails("SIGTERM", 130, "interrupted: no report was written or replaced"),
+    fails("SIGHUP", 130, "interrupted: no report was written or replaced"),
+    fails("message of 50 MB", 1, "failed: xxx"),
     fails("defect", 1, "failed: TypeError: unsupported format string"),
     fails("code edited meanwhile", 1, "failed: lib/evaluation.py: expected to stay as it was"),
     fails("page of another template", 1, "failed: page: expected id="),
@@ -146,11 +155,11 @@ FAULTS = [
     succeeds("no stderr", shell='"$@" 2>&-'),
     succeeds("a reader that goes", shell='"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}'),
     succeeds("Latin-1", LC_ALL="C", PYTHONIOENCODING="latin-1", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
-    succeeds("no home", HOME="/no/such"),
-    succeeds("a long name for temporary files", TMPDIR="{scratch}/" + 80 * "x"),
+    succeeds("no home", kernels=True, HOME="/no/such"),
+    succeeds("a long name for temporary files", kernels=True, TMPDIR="{scratch}/" + 80 * "x"),
     Fault("an old report that must not be written", 0, "report: ", before=unwritable, leaves=NEW),
     Fault(
-        "settings of others", 0, "report: ", before=settings_of_others, leaves=NEW,
+        "settings of others", 0, "report: ", before=settings_of_others, leaves=NEW, kernels=True,
         environment={
             "IPYTHONDIR": f"{HOME}/ipython", "MPLCONFIGDIR": f"{HOME}/mpl", "MATPLOTLIBRC": f"{HOME}/mpl/matplotlibrc",
             "JUPYTER_DATA_DIR": f"{HOME}/jupyter", "JUPYTER_PATH": f"{HOME}/jupyter", "JUPYTER_PREFER_ENV_PATH": "0",
@@ -176,7 +185,7 @@ def place(made_once: Path, folder: Path) -> Iterator[Place]:
     (scratch / ("x" * 80)).mkdir()
     shutil.copytree(made_once, scratch / "reports" / "discs")
     (scratch / "tmp").mkdir()
-    yield Place(scratch / "reports", folder, scratch)
+    yield Place(scratch / "reports", folder, scratch, made_once / "notebooks")
     shutil.rmtree(scratch)
 
 
@@ -186,6 +195,8 @@ def run(place: Place, fault: Fault) -> subprocess.CompletedProcess[str]:
 
     command = (sys.executable, FAULTY, place.reports, fault.inject, f"DATASET={place.data}", *QUICK)
     given = {"PYTHONPATH": str(ROOT), "TMPDIR": str(place.scratch / "tmp")}
+    if not fault.kernels:
+        given["REPLAY"] = str(place.notebooks)
     return subprocess.run(
         ("bash", "-c", fault.shell, "bash", *command, *map(filled, fault.arguments)), cwd=ROOT, timeout=LIMIT,
         capture_output=True, text=True,
