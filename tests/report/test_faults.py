@@ -1,7 +1,7 @@
-"""The fault matrix: real processes, each met by one fault; `pytest -rA` or the end of a run shows it as a table.
+"""The fault matrix: real processes, each met by one fault; a table of them ends the run.
 
-After each fault: the exit code that README gives, one line that names the cause, the old report untouched (or replaced,
-whole, where the command says so), nothing left behind, and a healthy run afterwards that gives the same results.
+After each: the exit code that docs/install.md gives; a line that names the cause; the old report untouched, or the new
+one whole with the same findings; nothing left behind, after SIGKILL once a healthy run has followed.
 """
 
 import json
