@@ -87,11 +87,12 @@ def publish(new: Path, target: Path) -> None:
     incoming = Path(tempfile.mkdtemp(prefix=f".{target.name}.next-", dir=target.parent))
     new.rename(incoming)  # beside the target: a folder without write permission can be renamed within its parent only
     ignore_interrupts()
-    if target.exists() and not _exchange(incoming, target):
-        print(f"note: {target.parent} cannot exchange folders in one step; replaced in two", file=sys.stderr)
-        target.rename(_set_aside(target))
     try:
-        if incoming.exists() and not target.exists():
+        if not target.exists():
+            incoming.rename(target)
+        elif not _exchange(incoming, target):
+            print(f"note: {target.parent} cannot exchange folders in one step; replaced in two", file=sys.stderr)
+            target.rename(_set_aside(target))
             incoming.rename(target)
     finally:
         _sync(target.parent)
