@@ -9,6 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from lib._files import ROOT
+from lib.claims.evidence import SCORES
+from lib.claims.verdicts import CLAIMS
 from lib.data.dataset import Dataset
 from lib.evaluation import METRICS
 
@@ -40,6 +42,8 @@ def reference_for(dataset: Dataset) -> dict[str, Any] | None:
     verdicts: dict[str, dict[str, str]] = {}
     for claim in results["claims"]:
         verdicts.setdefault(claim["id"], {})[claim["metric"]] = claim["verdict"]
+    for known in CLAIMS:  # those that were added after it was made, too
+        verdicts.setdefault(known.id, dict.fromkeys(SCORES, "not run"))
     same = results["provenance"]["dataset_sha256"] == dataset.sha256
     return {"name": name, "seeds": results["parameters"]["seeds"], "same_data": same, "verdicts": verdicts}
 

@@ -55,18 +55,24 @@ def directional_verdict(estimate: Interval, n_runs: int | None, claimed: int = 1
     return "not supported" if isinstance(estimate, Estimate) and estimate.p_equivalent(margin) < ALPHA else "undecided"
 
 
-def noninferiority_verdict(estimate: Estimate, n_runs: int, margin: float = MARGIN) -> Verdict:
-    """Returns the word for a claim that nothing is lost, or less than the margin: the effect is above -margin.
+def noninferiority_verdict(estimate: Estimate, n_runs: int, claimed: int = 1, margin: float = MARGIN) -> Verdict:
+    """Returns the word for a claim that less than the margin is lost (claimed=1) or gained (claimed=-1).
 
-    supported       p of the one-sided test (`Estimate.p_above`) is below ALPHA
-    contradicted    the interval lies below -margin
-    undecided       all else, an interval that is unknown, and fewer than FEWEST_SEEDS runs
+    supported       p of the one-sided test (`p_noninferior`) is below ALPHA
+    contradicted    the interval lies beyond the margin
+    undecided       all else, an interval that is unknown or has no width, and fewer than FEWEST_SEEDS runs
     """
     if n_runs < FEWEST_SEEDS or not estimate.ci_low < estimate.ci_high:
         return "undecided"
-    if estimate.p_above(-margin) < ALPHA:
+    if p_noninferior(estimate, claimed, margin) < ALPHA:
         return "supported"
-    return "contradicted" if estimate.ci_high < -margin else "undecided"
+    best = estimate.ci_high if claimed > 0 else -estimate.ci_low
+    return "contradicted" if best < -margin else "undecided"
+
+
+def p_noninferior(estimate: Estimate, claimed: int = 1, margin: float = MARGIN) -> float:
+    """Returns p of the one-sided test that the effect is above -margin (claimed=1) or below the margin (claimed=-1)."""
+    return estimate.p_above(-margin) if claimed > 0 else 1 - estimate.p_above(margin)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class Claim:
         statement: a clause, to be read after "The study says that".
         measure: what is measured, in words.
         variant, quantity: compared with the baseline on "test", "train" or "gap"; empty where it is no such contrast.
-        claimed: 1 if the effect is claimed above 0, -1 below, 0 if claimed not to be worse than the margin.
+        claimed: 1 if the effect is claimed above the bound, -1 below.
+        bound: 0, or the margin on the other side of 0: nothing is lost, or nothing is gained.
     """
 
     id: str
@@ -88,11 +95,12 @@ class Claim:
     variant: str = ""
     quantity: str = ""
     claimed: int = 1
+    bound: float = 0.0
 
     @property
     def primary(self) -> bool:
         """Whether it is among the comparisons that were planned as primary."""
-        return (self.variant, self.quantity) in PRIMARY
+        return (self.variant, self.quantity) in PRIMARY and self.id != "C3d"  # which is no comparison
 
 
 CLAIMS = (
@@ -104,19 +112,27 @@ CLAIMS = (
           "test score, noise minus baseline", "noise", "test"),
     Claim("C3b", "2.2 a", "noise makes the gap smaller", "gap, noise minus baseline", "noise", "gap", -1),
     Claim("C3c", "2.2 a", f"noise does not degrade training performance (by {MARGIN} or more)",
-          "training score, noise minus baseline", "noise", "train", 0),
+          "training score, noise minus baseline", "noise", "train", bound=-MARGIN),
+    Claim("C3d", "2.2 a", "with noise the network is definitely not overfitting",
+          "gap of the network trained with noise", "noise", "gap", -1, bound=MARGIN),
     Claim("C4a", "2.2 b", "dropout makes the gap smaller",
           "gap, dropout minus baseline trained as long", "dropout", "gap", -1),
     Claim("C4b", "2.2 b", "one dropout layer at 0.5 works better than two at 0.2",
           "validation score, one layer minus two"),
-    Claim("C4c", "2.2 b", "dropout needs more epochs",
+    Claim("C4c", "2.2 b", "dropout is more demanding in training time",
           "training score after equal epochs, dropout minus baseline", claimed=-1),
+    Claim("C4d", "2.2 b", "dropout makes test performance better",
+          "test score, dropout minus baseline trained as long", "dropout", "test"),
+    Claim("C4e", "2.2 b", f"dropout does not degrade training performance (by {MARGIN} or more)",
+          "training score, dropout minus baseline trained as long", "dropout", "train", bound=-MARGIN),
     Claim("C5a", "2.2 c", "L2 makes the gap smaller", "gap, L2 minus baseline", "l2", "gap", -1),
     Claim("C5b", "2.2 c", "L2 closes the gap only by hurting training, not by improving test",
           "training score, L2 minus baseline", "l2", "train", -1),
     Claim("C5c", "2.2 c", "5e-5 is the best coefficient", "validation score, 5e-5 minus the best other"),
+    Claim("C5d", "2.2 c", f"L2 does not improve test performance (by {MARGIN} or more)",
+          "test score, L2 minus baseline", "l2", "test", -1, bound=MARGIN),
 )  # fmt: skip
-# The intervals of these are adjusted for their number. No claim names the test scores of dropout and L2.
+# The intervals of these are adjusted for their number.
 PRIMARY = (("noise", "test"), ("noise", "gap"), ("dropout", "gap"), ("l2", "gap"), ("dropout", "test"), ("l2", "test"))
 
 
@@ -217,7 +233,8 @@ def variant_differences(evidence: Evidence, variant: str, metric: str) -> pd.Dat
 def judge(evidence: Evidence) -> list[Judgement | NotRun]:
     """Returns what the runs say of every claim, in the order of CLAIMS, once for each of SCORES."""
     special = {
-        "C1": _judge_depth, "C2": _judge_borders, "C4b": _judge_layers, "C4c": _judge_epochs, "C5c": _judge_coefficient
+        "C1": _judge_depth, "C2": _judge_borders, "C3d": _judge_overfitting, "C4b": _judge_layers,
+        "C4c": _judge_epochs, "C5c": _judge_coefficient,
     }  # fmt: skip
     judged: list[Judgement | NotRun] = []
     for metric in SCORES:
@@ -321,9 +338,9 @@ def _judge_contrast(
         also[f"on {evidence.held_out}"] = fold_contrast(by_fold)
     by_run = effect_by_seed(variant_differences(evidence, claim.variant, metric), claim.quantity)
     numbers = _numbers(chosen, by_run)
-    if not claim.claimed:  # the test that decides is that of non-inferiority
+    if claim.bound:  # the test that decides is that of non-inferiority
         for name in ("estimate", "over_seeds"):
-            numbers[name] = replace(numbers[name], p_value=numbers[name].p_above(-MARGIN))
+            numbers[name] = replace(numbers[name], p_value=p_noninferior(numbers[name], claim.claimed))
     return ContrastJudgement(
         claim=claim,
         metric=metric,
@@ -342,14 +359,14 @@ def _contrast_verdict(claim: Claim, estimates: Mapping[str, Estimate], n_runs: i
         estimates: of the "train" and "test" scores and of the "gap", all over seeds or all over patients.
         gap_fell: whether the mean size of the gap became smaller.
     """
+    if claim.bound:
+        return noninferiority_verdict(estimates[claim.quantity], n_runs, claim.claimed)
     gap_verdict = directional_verdict(estimates["gap"], n_runs, -1)
     # On both sides of 0: a gap may fall below 0 and further than it was above, or rise towards it from below.
     if gap_verdict == ("contradicted" if gap_fell else "supported"):
         gap_verdict = "undecided"
     if claim.quantity == "gap":
         return gap_verdict
-    if not claim.claimed:
-        return noninferiority_verdict(estimates[claim.quantity], n_runs)
     verdict = directional_verdict(estimates[claim.quantity], n_runs, claim.claimed)
     if claim.id != "C5b" or n_runs < FEWEST_SEEDS:
         return verdict
@@ -365,6 +382,23 @@ def _gap_fell(scores: pd.Series, variant: str, other: str) -> bool:
     means = scores.groupby(["variant", "split"]).mean().unstack("split")
     sizes = (means["train"] - means["test"]).abs()
     return bool(sizes[variant] < sizes[other])
+
+
+def _judge_overfitting(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
+    """Judges a variant by its own gap, not by a difference to another's: overfitting is a gap above the margin."""
+    if claim.variant not in evidence.by_image.index.unique("variant"):
+        return NotRun(claim=claim, metric=metric, missing=f"the variant {claim.variant}")
+    scores = evidence.by_image[metric].loc[claim.variant].unstack(["split", "image"])
+    measured = contrast(scores, claim.quantity, evidence.patients)
+    return ContrastJudgement(
+        claim=claim,
+        metric=metric,
+        measure=claim.measure,
+        verdict=noninferiority_verdict(measured.over_patients, measured.n_seeds, claim.claimed),
+        verdict_seeds=noninferiority_verdict(measured.over_seeds, measured.n_seeds, claim.claimed),
+        also={},
+        **_numbers(measured, effect_by_seed(scores, claim.quantity)),
+    )
 
 
 def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgement | NotRun:

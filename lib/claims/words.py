@@ -28,6 +28,7 @@ from lib.claims.verdicts import (
     Verdict,
     contrasts,
     differences_by_fold,
+    directional_verdict,
     variant_differences,
 )
 from lib.data.dataset import Dataset, Split, duplicates, shared_patients
@@ -132,10 +133,10 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     small = any(
         "supported" in (one.verdict, one.verdict_seeds) and abs(one.estimate.effect) < MARGIN for one in (dsc, dice)
     )
-    if small and dsc.claim.claimed:
+    if small and not dsc.claim.bound:
         sentences.append(f"An effect below {MARGIN} hardly matters.")
     margin = dsc.estimate.smallest_margin if isinstance(dsc.estimate, Estimate) else np.nan
-    if dsc.verdict == "undecided" and dsc.claim.claimed and np.isfinite(margin):
+    if dsc.verdict == "undecided" and not dsc.claim.bound and np.isfinite(margin):
         sentences.append(
             f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
         )
@@ -180,6 +181,30 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
                 "over seeds alone": _bounds(measured.over_seeds) or "-",
                 "above 0": f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs",
             }
+    return pd.DataFrame(rows).T
+
+
+WORDS = {"supported": "better", "contradicted": "worse", "not supported": "no different", "undecided": "open"}
+
+
+def variants_table(evidence: Evidence) -> pd.DataFrame:
+    """Returns for every variant, the study's and any other, whether its test score is better than its comparator's.
+
+    Better, worse, no different (by less than the margin), or open: on these images with other seeds, and on other
+    patients. Variants that are not in PRIMARY are not adjusted for, and marked as exploratory.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for metric, score in SCORES.items():
+        for (variant, quantity), measured in contrasts(evidence, metric).items():
+            if quantity != "test" or variant not in VARIANTS:
+                continue
+            other = VARIANTS[comparator(variant, evidence.by_image.index.unique("variant"))].label.lower()
+            planned = "primary" if (variant, quantity) in PRIMARY else "exploratory"
+            row = rows.setdefault(VARIANTS[variant].label, {"compared with": other, "planned as": planned})
+            questions = {"other seeds": measured.over_seeds, "other patients": measured.over_patients}
+            for question, estimate in questions.items():
+                word = WORDS[directional_verdict(estimate, measured.n_seeds)]
+                row[f"test {score}: {question}"] = f"{word} {with_interval(estimate)}"
     return pd.DataFrame(rows).T
 
 

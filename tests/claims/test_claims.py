@@ -12,7 +12,15 @@ from trained import trained_runs
 from lib.claims.evidence import Evidence, border_contrast, of_images
 from lib.claims.intervals import Interval, contrast, image_differences
 from lib.claims.verdicts import CLAIMS, PRIMARY, FoldsJudgement, Judgement, NotRun, claim_results, contrasts, judge
-from lib.claims.words import effects_in_folds, effects_table, explain, share_of_epochs, verdict_table, with_interval
+from lib.claims.words import (
+    effects_in_folds,
+    effects_table,
+    explain,
+    share_of_epochs,
+    variants_table,
+    verdict_table,
+    with_interval,
+)
 from lib.data.dataset import Dataset
 from lib.runs import store
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Variant
@@ -94,6 +102,8 @@ def test_verdicts_are_those_of_effects_put_in_by_hand(dataset: Dataset):
     assert told["C3c"] == "supported"
     assert told["C4a"] == "not supported"
     assert told["C5b"] == "not supported"  # training score - 0.05, test no better, but no gap was closed
+    assert told["C4d"] == "not supported"
+    assert told["C4e"] == told["C5d"] == "supported"  # nothing lost in training, nothing gained on test
     assert {told[claim] for claim in ("C1", "C4b", "C4c", "C5c")} == {"not run"}
 
 
@@ -101,6 +111,7 @@ def test_effects_the_other_way_round_contradict(dataset: Dataset):
     turned = {variant: -shift for variant, shift in SHIFTS.items()}
     told = verdicts(scores(dataset, seeds=8, shifts=turned), dataset)
     assert (told["C3a"], told["C3c"], told["C5b"]) == ("contradicted", "contradicted", "contradicted")
+    assert told["C5d"] == "contradicted"  # L2 improved the test score
 
 
 def test_what_patients_leave_open_seeds_may_decide(dataset: Dataset):
@@ -315,7 +326,7 @@ def test_tables_give_verdicts_effects_and_the_reference(dataset: Dataset):
     judged = judge(evidence)
     reference = {"name": "warwick", "seeds": 20, "verdicts": {c.id: {"dsc": "a", "dice": "b"} for c in CLAIMS}}
     table = verdict_table(judged, "2.2 a", reference)
-    assert list(table.index) == ["C3a", "C3b", "C3c"]
+    assert list(table.index) == ["C3a", "C3b", "C3c", "C3d"]
     assert table.loc["C3a", "DSC: other seeds"].startswith("supported [+0.0")
     assert table.loc["C3a", "DSC: other patients"].startswith("supported [+0.0")
     assert table.loc["C3a", "DSC: effect"].startswith("+0.0")
@@ -348,6 +359,34 @@ def test_dropout_is_compared_with_a_baseline_trained_as_long(dataset: Dataset):
     first, second, *_ = share_of_epochs(evidence).split("; ")
     assert first.startswith("Training the baseline as long as dropout changes its test DSC by +0.04")
     assert re.match(r"dropout itself, compared with that, by [+−]?0\.00", second)
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(0.2, "contradicted"), (-0.2, "supported"), (0.012, "undecided")])
+def test_a_network_overfits_if_its_own_gap_is_above_the_margin(dataset: Dataset, gap, verdict):
+    by_image = scores(dataset, seeds=8, shifts=dict.fromkeys(SHIFTS, 0.0))
+    means = by_image["dsc"].groupby("split").mean()
+    both = shifted(by_image, "baseline", "train", 0.2)  # what the baseline does decides nothing
+    evidence = quick(shifted(both, "noise", "train", gap - float(means["train"] - means["test"])), dataset)
+    judged = one(evidence, "C3d")
+    assert judged.verdict_seeds == ("supported" if gap < 0.01 else "contradicted")
+    assert judged.estimate.effect == pytest.approx(gap, abs=0.005)
+    assert judged.verdict == verdict
+    assert not judged.claim.primary
+
+
+def test_every_variant_is_better_worse_no_different_or_open(dataset: Dataset, monkeypatch):
+    """One line in VARIANTS is enough; what was not planned as primary is marked and not adjusted for."""
+    monkeypatch.setitem(VARIANTS, "mine", Variant("My idea", {"noise_std": 0.1}))
+    shifts = SHIFTS | {"mine": 0.03, "l2": -0.05, "dropout": 0.0}
+    table = variants_table(quick(scores(dataset, seeds=8, shifts=shifts), dataset))
+    assert set(table.index) == {"Noise", "Dropout", "L2", "My idea"}
+    cells = table["test DSC: other patients"]
+    words = {label: cell.partition(" [")[0].rpartition(" ")[0] for label, cell in cells.items()}
+    assert words == {"Noise": "better", "Dropout": "no different", "L2": "worse", "My idea": "better"}
+    assert table.loc["My idea", ["compared with", "planned as"]].tolist() == ["baseline", "exploratory"]
+    assert table.loc["My idea", "test Dice: other seeds"].startswith("better +0.03")
+    few = variants_table(quick(scores(dataset, seeds=3, shifts=shifts), dataset))
+    assert few.loc["My idea", "test DSC: other seeds"].startswith("open +0.03")
 
 
 def test_unknown_patients_are_said():

@@ -271,6 +271,7 @@ def normal(low: float, high: float) -> Estimate:
 )
 def test_noninferiority_verdict_follows_the_interval(low, high, seeds, verdict):
     assert noninferiority_verdict(normal(low, high), seeds) == verdict
+    assert noninferiority_verdict(normal(-high, -low), seeds, claimed=-1) == verdict
 
 
 @pytest.mark.parametrize("scale", [0.3, 1, 3])
