@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -102,11 +103,12 @@ class _File(NamedTuple):
     stem: str
 
 
-def words_of(name: str) -> list[str]:
+@cache
+def words_of(name: str) -> tuple[str, ...]:
     """Returns the words of a folder's name in small letters: imagesTr gives images, tr; "Ground Truth" is one."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])[ _-]+(?=Truth|truth)", " ", name)
     text = text.lower().replace("ground truth", "groundtruth")
-    return re.findall(r"[^\W_]+", text)
+    return tuple(re.findall(r"[^\W_]+", text))
 
 
 def _stem(path: Path) -> str:
@@ -118,7 +120,7 @@ def _walk(folder: Path, found: Found, problems: list[Problem]) -> list[Path]:
     """Returns all files below a folder, by name, but for those of systems; names what is neither file nor folder."""
     files: list[Path] = []
     try:
-        entries = sorted(folder.iterdir())
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         problems.append(Problem(folder, "a folder that can be read", error.strerror))
         return []
@@ -155,18 +157,23 @@ def _role(kinds: Sequence[tuple[str, str]], stem: str) -> tuple[str, str]:
     return "image", kinds[-1][1] if kinds else ""
 
 
-def _kind(words: Sequence[str]) -> str:
+def _joined(words: Sequence[str]) -> set[str]:
+    return {*words, *("".join(two) for two in pairwise(words))}
+
+
+@cache
+def _kind(words: tuple[str, ...]) -> str:
     """Returns what a folder of these words holds: "aside", "mask" or "image", or "" if they tell nothing of it."""
-    joined = {*words, *("".join(two) for two in pairwise(words))}
+    joined = _joined(words)
     return next((role for role, known in KINDS if any(known.fullmatch(word) for word in joined)), "")
 
 
-def _look_at(folder: Path, path: Path) -> _File:
-    """Returns what the folders of a picture say of it, from one that holds all pictures inwards."""
+def _look_at(path: Path, parts: Sequence[str]) -> _File:
+    """Returns what a picture's name and its folders, from outside to inside, say of it."""
     split, kinds, others = "", [], []
-    for part in path.relative_to(folder).parts[:-1]:
+    for part in parts:
         words = words_of(part)
-        joined = {*words, *("".join(two) for two in pairwise(words))}
+        joined = _joined(words)
         split = next((SPLITS[word] for word in SPLITS if word in joined), split)
         rest = "".join(word for word in words if word not in SPLITS)
         if role := _kind(words):
@@ -267,10 +274,10 @@ def _pair_up(folder: Path, files: list[_File], found: Found, problems: list[Prob
         classes = "; if these are classes and not patients, write groups.csv" if len(groups) < FEW_GROUPS else ""
         found.told["groups"] = f"{len(groups)} folders: {_few(groups)}{classes}"
     for what, paths in (("images", [p.image for p in pairs]), ("masks", [m for p in pairs for m in p.masks])):
-        places = sorted({f"{path.parent.relative_to(folder)}/".removeprefix("./") for path in paths})
+        places = sorted({f"{place.relative_to(folder)}/".removeprefix("./") for place in {p.parent for p in paths}})
         found.told[what] = f"{len(paths)} in {_few([name or 'the folder itself' for name in places], 4)}"
-    asides = [file.path for file in files if file.path not in used and file.path not in {i.path for i in images}]
-    _leave_out(folder, [path for path in asides if path not in {m.path for m in masks}], "", found)
+    kept = {file.path for file in (*images, *masks)}
+    _leave_out(folder, [file.path for file in files if file.path not in kept], "", found)
     return pairs
 
 
@@ -294,22 +301,20 @@ def find_pairs(folder: Path, test_fraction: float, problems: list[Problem]) -> F
     found = Found()
     paths = _walk(folder, found, problems)
     tables = [path for path in paths if TABLE.fullmatch(path.name)]
-    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES and path not in tables]
+    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    parts = {parent: parent.relative_to(folder).parts for parent in {path.parent for path in pictures}}
     around = folder  # what all pictures lie in may be called anything
-    while pictures and len(inner := {path.relative_to(around).parts[0] for path in pictures}) == 1:
-        (name,) = inner
-        if (
-            around / name == pictures[0]
-            or {*(words := words_of(name))} & SPLITS.keys()
-            or (len(words) == 1 and _kind(words))
-        ):
+    for names in zip(*parts.values(), strict=False):
+        words = words_of(names[0])
+        if len(set(names)) > 1 or {*words} & SPLITS.keys() or (len(words) == 1 and _kind(words)):
             break
-        around = around / name
-    files = [_look_at(around, path) for path in pictures]
+        around = around / names[0]
+    depth = len(around.parts) - len(folder.parts)
+    files = [_look_at(path, parts[path.parent][depth:]) for path in pictures]
     if files and not any(file.split for file in files) and all(IN_NAME.fullmatch(file.stem) for file in files):
         files = [file._replace(split=SPLITS[file.stem.split("_")[0].lower()]) for file in files]
-    known_tables = {"groups.csv", "images.csv", "grade.csv"}
-    rest = [p for p in paths if p not in pictures and p.name.lower() not in known_tables and p not in tables]
+    read = {*pictures, *tables, *(path for path in paths if path.name.lower() == "grade.csv")}
+    rest = [path for path in paths if path not in read]
     _leave_out(folder, rest, "", found)
     splits = {file.split for file in files} - {""}
     if splits:  # what lies beside Train and Test is in neither
@@ -327,7 +332,7 @@ def find_pairs(folder: Path, test_fraction: float, problems: list[Problem]) -> F
     if "val" in splits and "train" in splits:
         found.told["splits"] = "validation images joined to the training images"
     present = {pair.split for pair in pairs}
-    plain = any(part.lower() in SPLITS for path in pictures for part in path.relative_to(folder).parts[:-1])
+    plain = any(part.lower() in SPLITS for inner in parts.values() for part in inner)
     divide = pairs and (not splits or (present == {"train"} and not plain))  # a folder called train wants one for test
     for split in ("train", "test"):
         if splits and not (divide or split in present or any(file.split == split for file in files)):
