@@ -32,7 +32,9 @@ def test_ten_thousand_images_load_in_a_minute_and_in_3_seconds_the_second_time(t
         image = noise[i % 200]
         image[0, 0] = i % 256, i // 256, 0
         Image.fromarray(image).save(tmp_path / f"many/images/{i:05d}.jpg", quality=80)
-        Image.fromarray((image[..., 0] > 127) * np.uint8(255)).save(tmp_path / f"many/masks/{i:05d}.png", compress_level=1)
+        Image.fromarray((image[..., 0] > 127) * np.uint8(255)).save(
+            tmp_path / f"many/masks/{i:05d}.png", compress_level=1
+        )
     command = (sys.executable, "-c", LOAD, tmp_path / "many")
     first, again = (
         subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() for _ in "ab"

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from conftest import QUICK
 from PIL import Image
 
 from lib.data.__main__ import main
 from lib.data.reading import load_dataset
+from lib.report import make as report
 
 SIDE = 40
 
@@ -244,3 +246,16 @@ def test_a_public_set_is_read_as_downloaded_and_every_pair_is_right(name, tmp_pa
         for image, mask in zip(split.images, split.masks, strict=True):
             bright = image.mean(axis=2) > 120
             assert (bright ^ mask).mean() < 0.02  # JPEG moves an edge by a pixel
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["DSB2018", "Oxford-IIIT Pets"])
+def test_a_public_set_becomes_a_report_as_downloaded(name, tmp_path: Path, monkeypatch):
+    make, options = SETS[name]
+    make(tmp_path / "set")
+    monkeypatch.setattr("lib._files.REPORTS", tmp_path / "reports")
+    given = (f"{key}={value}" for key, value in options.items())
+    assert report.main([f"DATASET={tmp_path / 'set'}", "SIZE=40", *QUICK, *given]) == 0
+    page = (tmp_path / "reports/set/report.html").read_text()
+    assert "divided here, 40% for testing" in page  # the data card says what was decided
+    assert "left out: " in page
