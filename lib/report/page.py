@@ -18,6 +18,9 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from lib._errors import FailedRun
+from lib.claims.findings import findings
+from lib.claims.intervals import FEWEST_SEEDS
+from lib.claims.words import number
 from lib.figures.gallery import Picture
 
 HIDDEN_TAGS = {"parameters", "injected-parameters", "setup"}  # of cells that the reader of the page needs not
@@ -106,6 +109,10 @@ class PageExporter(HTMLExporter):
         resources = {
             "results": results,
             "sections": sections,
+            "findings": findings(results),
+            "evidence_id": next((s["id"] for s in sections if s["title"].startswith("3")), None),
+            "fewest_seeds": FEWEST_SEEDS,
+            "number": number,
             "summary_figure": summary_figure,
             "gallery": gallery,
             "script": script,

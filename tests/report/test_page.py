@@ -119,9 +119,9 @@ def test_page_never_scrolls_sideways(width, scripted, request, made_once: Path):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_title_table_and_summary_are_on_the_first_screen(page: Page, made_once: Path):
+def test_title_findings_and_scores_are_on_the_first_screen(page: Page, made_once: Path):
     open_report(page, made_once)
-    for selector in ("h1", "table.scores", "#figure-summary svg"):
+    for selector in ("h1", ".findings", "table.scores"):
         box = page.locator(selector).bounding_box()
         assert box["y"] + box["height"] < 900
 
@@ -287,7 +287,7 @@ def test_page_runs_no_script_but_its_own_even_where_one_got_in(page: Page, execu
     (tmp_path / "report.html").write_text(html, encoding="utf-8")
     _, complaints = open_report(page, tmp_path)
     page.locator("#in").click()
-    assert page.title().startswith("Segmenting")
+    assert page.title().startswith("Do noise")
     assert len(complaints) == 2  # one for each that was refused
     assert all("Content Security Policy" in complaint for complaint in complaints)
 
