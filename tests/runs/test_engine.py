@@ -243,7 +243,7 @@ def test_what_cannot_be_the_run_is_set_aside_and_said_and_the_run_computed_again
 
 def test_a_run_that_cannot_be_saved_keeps_no_other_run_locked(discs: Dataset, runs_folder: Path, monkeypatch):
     """A full disk, while all runs are saved at the end: the next cell of a notebook would wait for ever."""
-    folders = {Planned(variant_config("baseline", seed, 400)).folder(discs): seed for seed in range(3)}
+    folders = {Planned(variant_config("baseline", seed, 2000)).folder(discs): seed for seed in range(3)}
     write, watched = store.write, []
 
     def disk_full(folder, *arguments):
@@ -256,10 +256,11 @@ def test_a_run_that_cannot_be_saved_keeps_no_other_run_locked(discs: Dataset, ru
         if all(job.epochs for job in loop.jobs):
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(finish, "SAVE_SECONDS", 1e9)  # at the end only
     monkeypatch.setattr(store, "write", disk_full)
     monkeypatch.setattr(finish._Loop, "watch", interrupt)
     with pytest.raises(OSError, match="No space left"):
-        trained_runs(discs, ["baseline"], seeds=3, epochs=400, workers=3)
+        trained_runs(discs, ["baseline"], seeds=3, epochs=2000, workers=3)
     for folder, seed in folders.items():
         held = lock(folder)
         assert held is not None, seed
