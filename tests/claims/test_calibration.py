@@ -1,7 +1,7 @@
 import pytest
 from calibrate import SCENARIOS, calibrate, calibrate_folds, calibrate_spearman, family_error, write_page
 
-STUDIES = 500  # 95% of them with an error of 1 percentage point
+STUDIES = 500  # of a simulation: a rate of 5% is then found within 1.9 percentage points, 95% of the time
 
 
 @pytest.mark.parametrize("quantity", ["test", "gap"])
@@ -12,7 +12,7 @@ def test_intervals_cover_as_often_as_they_say(scenario, n_seeds, quantity):
     assert 0.92 <= rates["coverage"] <= 0.98
     assert 0.92 <= rates["seed only"] <= 0.98
     assert rates["supported"] <= 0.05
-    assert rates["not supported"] <= 0.05
+    assert rates["not supported"] <= 0.07  # an equivalence test at 5%, Monte Carlo error included
 
 
 def test_percentile_bootstrap_covers_too_seldom_with_nine_patients():

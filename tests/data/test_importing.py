@@ -374,7 +374,7 @@ def test_an_unchanged_import_is_replaced(few: Path, tmp_path: Path):
     import_archive(few, data=tmp_path / "data")
     folder = import_archive(few, size=64, data=tmp_path / "data")
     assert load_dataset(str(folder)).image_size == (64, 64)
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".import.lock", "warwick-partial"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["warwick-partial"]
 
 
 KILLED = """
@@ -405,7 +405,7 @@ def test_a_killed_import_leaves_nothing_that_the_report_accepts(files_written, f
         with pytest.raises(UserError):
             load_dataset(str(folder))
     import_archive(few, data=data)
-    assert sorted(path.name for path in data.iterdir()) == [".import.lock", "warwick-partial"]
+    assert sorted(path.name for path in data.iterdir()) == ["warwick-partial"]
 
 
 def test_an_import_killed_between_its_two_renames_gives_the_old_one_back(few: Path, tmp_path: Path):
