@@ -106,7 +106,7 @@ def settings_of_others(place: Place) -> None:
         "path/lib/__init__.py": "raise ImportError",
     }
     for name, text in files.items():
-        (home / name).parent.mkdir(parents=True)
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text(text, encoding="utf-8")
 
 
