@@ -22,7 +22,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, datase
 
 
 @pytest.mark.slow
-def test_ten_thousand_images_load_in_a_minute_and_in_3_seconds_the_second_time(tmp_path: Path, monkeypatch):
+def test_ten_thousand_images_are_decoded_once_and_stay_under_a_gigabyte(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("REPORT_CACHE", str(tmp_path / "cache"))
     for kind in ("images", "masks"):
         (tmp_path / "many" / kind).mkdir(parents=True)
@@ -41,6 +41,5 @@ def test_ten_thousand_images_load_in_a_minute_and_in_3_seconds_the_second_time(t
     )
     print(first, again)
     assert first[2:] == again[2:]
-    assert float(first[0]) < 60
-    assert float(again[0]) < 3
+    assert float(again[0]) < float(first[0]) / 2  # seconds, here about 13 and 1: the machine's speed is no test result
     assert max(float(first[1]), float(again[1])) < 1024
