@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def DSC(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the study's Dice score, the share of equal elements: verbatim from the study.
+    """Returns the study's Dice score, the share of equal elements: verbatim from the study, section 2.1 a.
 
     Tensors of two shapes are broadcast before they are compared but counted as they
     came, so that the result can exceed 1; `confusion` refuses them instead.
@@ -22,8 +22,6 @@ def DSC(a: Tensor, b: Tensor) -> Tensor:
 
     Returns:
         A scalar, in [0, 1] for tensors of one shape.
-
-    Reference: the study, section 2.1 a.
     """
     return 2 * torch.sum(a == b) / (a.numel() + b.numel())
 
@@ -63,13 +61,7 @@ class Confusion:
 def confusion(
     mask_pred: Bool[Tensor, "image height width"], mask_true: Bool[Tensor, "image height width"]
 ) -> Confusion:
-    """Counts true and false positives and negatives of predicted masks, image by image.
-
-    Args:
-        mask_pred, mask_true: boolean masks, True in the foreground, shape (image, height, width).
-
-    Returns:
-        The counts, each of shape (image,).
+    """Counts true and false positives and negatives, image by image; masks are True in the foreground.
 
     Raises:
         ValueError: the shapes differ (they are never broadcast).

@@ -40,6 +40,28 @@ class TrainingConfig:
     threads: PositiveInt = 1  # of torch; another number sums in another order, and so rounds differently
     precision: Precision = "fp32"  # of the convolutions; weights, loss and scores are always fp32
 
+    # What the loop asks of a configuration; `lib.recipe` answers otherwise.
+
+    def initial_network(self) -> nn.Module:
+        """Returns a network, initialised from torch's global generator."""
+        return NETWORKS[self.network]()
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Returns what updates a network's weights."""
+        return torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+
+    def rate(self, epoch: int) -> float:  # noqa: ARG002, as below: for a subclass
+        """Returns the learning rate of an epoch, counted from 0."""
+        return self.learning_rate
+
+    def augmented(self, inputs: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Returns a batch of inputs and float masks as they are trained on: the study takes them as they are."""
+        return inputs, masks
+
+    def loss(self, probabilities: Tensor, masks: Tensor) -> Tensor:
+        """Returns the loss of a batch, without penalty."""
+        return binary_cross_entropy(probabilities, masks)
+
 
 def random_stream(seed: int, purpose: str) -> int:
     """Returns the seed of the random stream for one purpose in the runs of `seed`.
@@ -101,7 +123,7 @@ def build_network(config: TrainingConfig) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(random_stream(config.seed, "initialisation"))
-        network = NETWORKS[config.network]()
+        network = config.initial_network()
     for name, layer in list(network.named_children()):
         if isinstance(layer, nn.Dropout):
             p = layer.p if config.dropout is None else config.dropout
@@ -147,7 +169,7 @@ def train_epoch(
         network, optimizer: updated in place.
         images: RGB in 0..255. masks: True in the foreground.
         config: batch size, noise, penalty and precision.
-        order, noise: generators of the batch order and of the input noise.
+        order, noise: generators of the batch order, and of input noise and augmentation.
 
     Returns:
         The norm of the loss's gradient with respect to each parameter tensor, as a mean over batches.
@@ -155,12 +177,12 @@ def train_epoch(
     network.train()
     norms: list[Tensor] = []
     for batch in torch.randperm(len(images), generator=order).split(config.batch_size):
-        inputs = as_input(images[batch])
+        inputs, targets = config.augmented(as_input(images[batch]), masks[batch].float(), noise)
         if config.noise_std:
             inputs += gaussian_noise(inputs, config.noise_std, noise)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
             probabilities = network(inputs)
-        loss = binary_cross_entropy(probabilities, masks[batch].float())
+        loss = config.loss(probabilities, targets)
         if config.l2:
             loss = loss + config.l2 * l2_penalty(network)
         optimizer.zero_grad()
@@ -184,7 +206,7 @@ class Training:
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
         self.network = build_network(config)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.optimizer = config.optimizer(self.network)
         self.seconds: list[float] = []
         self.gradient_norms: list[dict[str, float]] = []
         self.snapshots: dict[int, dict[str, Tensor]] = {}
@@ -203,6 +225,8 @@ class Training:
         """Trains one epoch and takes a snapshot if one is due."""
         order, noise, config = self.generators["order"], self.generators["noise"], self.config
         tensors = torch.from_numpy(images), torch.from_numpy(masks)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.rate(len(self.seconds))
         started = perf_counter()
         with thread_count(config.threads):
             norms = train_epoch(self.network, self.optimizer, *tensors, config, order, noise)

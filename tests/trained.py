@@ -38,7 +38,7 @@ class HereWorkers:
     def start(self, planned, state) -> Future:
         task = Future()
         try:
-            code = store.training_code(), store.scoring_code()
+            code = store.training_code(planned.config), store.scoring_code()
             task.set_result(continue_run(self.dataset, planned, state, code, seconds=60))
         except Exception as error:
             task.set_exception(error)

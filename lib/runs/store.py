@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import tokenize
-from dataclasses import asdict
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,13 @@ def code_hash(*modules: str) -> str:
     return digest.hexdigest()
 
 
-def training_code() -> str:
-    """Returns what, besides configuration and data, decides the weights of a run: our code and torch's version."""
-    return f"{code_hash('models', 'training')} torch {torch.__version__}"
+def training_code(config: TrainingConfig) -> str:
+    """Returns what, besides configuration and data, decides the weights of a run: our code and torch's version.
+
+    Of our code the modules that a run of this configuration uses, so that another recipe leaves its runs valid.
+    """
+    modules = ["models", "training"] if type(config) is TrainingConfig else ["models", "recipe", "training"]
+    return f"{code_hash(*modules)} torch {torch.__version__}"
 
 
 def scoring_code() -> str:
@@ -57,10 +61,15 @@ def scoring_code() -> str:
 
 
 def folder_of(config: TrainingConfig, dataset: Dataset, fold: Fold | None = None) -> Path:
-    """Returns the folder of the run of a configuration on a dataset, named by a hash of all that decides it."""
+    """Returns the folder of the run of a configuration on a dataset, named by a hash of all that decides it.
+
+    Settings at their defaults are no part of it: those decide with the code, and a new setting leaves old runs valid.
+    """
     if fold and fold not in dataset.fold_hashes:
         dataset.fold_hashes[fold] = fold.of_dataset(dataset).sha256
-    decisive = [asdict(config), dataset.fold_hashes[fold] if fold else dataset.sha256, training_code()]
+    settings = {field.name: getattr(config, field.name) for field in fields(config)}
+    changed = {name: value for name, value in settings.items() if value != getattr(type(config), name)}
+    decisive = [changed, dataset.fold_hashes[fold] if fold else dataset.sha256, training_code(config)]
     return STORE / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
 
 

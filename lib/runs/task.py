@@ -72,9 +72,9 @@ def continue_run(
         RuntimeError: this worker has another version of the code or of torch.
         DivergedError: the loss of an epoch is not a number.
     """
-    if code != (here := (store.training_code(), store.scoring_code())):
-        raise RuntimeError(f"worker on {platform.node()}: expected the code {code}, found {here}; install the same")
     config = planned.config
+    if code != (here := (store.training_code(config), store.scoring_code())):
+        raise RuntimeError(f"worker on {platform.node()}: expected the code {code}, found {here}; install the same")
     with _one_at_a_time:
         data = _data(planned, dataset or _dataset)
         training = Training(config)

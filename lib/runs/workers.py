@@ -33,7 +33,7 @@ WORKER_ENVIRONMENT = {
 def _task(dataset: Any, planned: Planned, state: bytes | None) -> tuple[Any, ...]:
     """Returns the arguments of `continue_run` for the next task of a run."""
     seconds = TASK_SECONDS * max(1.0, len(state or b"") / 1e6)  # handing back a large state takes its time too
-    return dataset, planned, state, (store.training_code(), store.scoring_code()), seconds
+    return dataset, planned, state, (store.training_code(planned.config), store.scoring_code()), seconds
 
 
 @runtime_checkable

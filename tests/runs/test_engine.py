@@ -192,7 +192,7 @@ def test_a_store_file_that_would_run_code_is_refused(tmp_path: Path):
 
 def other_state(kind: str, planned: Planned, discs: Dataset) -> bytes:
     """A state with the right checksum that is not the run's."""
-    code = store.training_code(), store.scoring_code()
+    code = store.training_code(planned.config), store.scoring_code()
     if kind == "another network":
         planned = Planned(variant_config("dropout", 0, planned.config.epochs))
     state, *_ = continue_run(discs, planned, None, code, seconds=60)
@@ -345,7 +345,7 @@ def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, ru
     assert not ended
     assert "nothing has moved for 0 min: other processes have the runs that are left" in capsys.readouterr().err
     state, _, finished = continue_run(
-        discs, Planned(config), None, (store.training_code(), store.scoring_code()), seconds=60
+        discs, Planned(config), None, (store.training_code(config), store.scoring_code()), seconds=60
     )
     assert finished
     store.write(folder, state, finished=True)

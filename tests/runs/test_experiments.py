@@ -234,7 +234,7 @@ def test_a_fold_is_divided_once_for_the_tasks_of_its_run(discs: Dataset, monkeyp
     divided, of_dataset = [], Fold.of_dataset
     monkeypatch.setattr(Fold, "of_dataset", lambda fold, data: divided.append(fold) or of_dataset(fold, data))
     planned = Planned(variant_config("baseline", 0, 2), Fold("train", 1))
-    code, state, finished_now = (store.training_code(), store.scoring_code()), None, False
+    code, state, finished_now = (store.training_code(planned.config), store.scoring_code()), None, False
     while not finished_now:
         state, _, finished_now = task.continue_run(discs, planned, state, code, seconds=0)
     assert divided == [Fold("train", 1)]

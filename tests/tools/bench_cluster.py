@@ -39,8 +39,8 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 def main() -> None:
     dataset = load_dataset("synthetic")
-    code = store.training_code(), store.scoring_code()
     config = variant_config("baseline", 0, 60)
+    code = store.training_code(config), store.scoring_code()
     state: bytes | None = None
     epochs = 0
     while epochs < config.snapshot_every + 1:  # until the first snapshot is scored
