@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
-REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION FOREGROUND WORKERS NAME
+REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION FOREGROUND WORKERS NAME REPEATS POSSIBLE
 DATA_VARIABLES := ARCHIVE CHECK PICTURES
 KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) A B PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
@@ -70,11 +70,11 @@ lab: $(READY) ## open the notebooks in JupyterLab
 NBVAL = $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default
 test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
-	$(NBVAL) --ignore notebooks/4_side_experiments.ipynb notebooks
+	$(NBVAL) --ignore notebooks/5_side_experiments.ipynb notebooks
 
 test-slow: $(TESTS_READY) ## the tests that take long
 	$(PY) -m pytest -n 2 --dist worksteal -m slow
-	$(NBVAL) notebooks/4_side_experiments.ipynb
+	$(NBVAL) notebooks/5_side_experiments.ipynb
 
 lint: $(TESTS_READY) ## style, types, and which room of lib looks into which
 	$(PY) -m ruff check .

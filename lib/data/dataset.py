@@ -140,11 +140,13 @@ class Fold:
     Attributes:
         images: "train" divides the training split alone, "all" all splits together.
         index: of the fold that is held out, from 0. of: number of folds, fewer where there are fewer patients.
+        repeat: of the division, from 0: each is another random one.
     """
 
     images: Literal["train", "all"]
     index: int
     of: int = 5
+    repeat: int = 0
 
     def _parts(self, dataset: Dataset) -> dict[str, Split]:
         """Returns the splits that take part, by name."""
@@ -165,21 +167,35 @@ class Fold:
         patients = int(self._groups(dataset)[2].max()) + 1
         return min(self.of, patients) if patients > 1 else 0
 
-    def of_dataset(self, dataset: Dataset) -> Dataset:
-        """Returns the dataset that trains on all other folds and is tested on this one.
+    def divide(self, dataset: Dataset) -> dict[str, Int64[np.ndarray, " image"]]:
+        """Returns which images are trained on ("train") and held out ("test"), as positions in `names`.
 
-        Where patients are not known, each image counts as one of its own. In folds of all splits an image is called
-        by its split and name, since two splits may share names.
+        Where patients are not known, each image counts as one of its own.
 
         Raises:
             UserError: there are fewer folds.
         """
         from sklearn.model_selection import GroupKFold  # two seconds and 60 MB, which few processes need to spend
 
-        names, patients, groups = self._groups(dataset)
+        names, _, groups = self._groups(dataset)
         if self.index >= (count := self.count(dataset)):
             raise UserError(f"fold {self.index + 1}: expected that many patients, found {count} in {dataset.name}")
-        train, test = list(GroupKFold(count).split(names, groups=groups))[self.index]
+        folds = GroupKFold(count, shuffle=True, random_state=self.repeat).split(names, groups=groups)
+        return dict(zip(("train", "test"), list(folds)[self.index], strict=True))
+
+    def names(self, dataset: Dataset) -> list[str]:
+        """Returns what the images are called: by split and name in folds of all, since two splits may share names."""
+        return self._groups(dataset)[0]
+
+    def patients(self, dataset: Dataset) -> dict[str, str] | None:
+        """Returns the patient of each of `names`, None where not all are known."""
+        names, patients, _ = self._groups(dataset)
+        return None if patients is None else dict(zip(names, patients, strict=True))
+
+    def of_dataset(self, dataset: Dataset) -> Dataset:
+        """Returns the dataset that trains on all other folds and is tested on this one, as `divide` has it."""
+        names, patients, _ = self._groups(dataset)
+        train, test = self.divide(dataset).values()
         parts = self._parts(dataset).values()
         images, masks = (np.concatenate([getattr(split, kind) for split in parts]) for kind in ("images", "masks"))
         joined = Split(tuple(names), images, masks, patients)

@@ -21,10 +21,10 @@ from lib.claims.verdicts import Judgement, NotRun, judge
 from lib.data.dataset import Dataset
 from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
-from lib.report.provenance import can_train_in, check_unchanged, provenance, source_hashes
+from lib.report.provenance import check_unchanged, provenance, source_hashes
 from lib.report.results import collect_results
 from lib.runs.finish import ONLY_STORED, report_runs
-from lib.runs.plan import VARIANTS
+from lib.runs.plan import VARIANTS, can_train_in
 from lib.runs.run import Run
 from lib.runs.scores import mean_scores
 from lib.runs.store import to_bytes

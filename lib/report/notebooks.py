@@ -29,7 +29,7 @@ NOTEBOOKS = tuple(
     for stem in ("1_data", "2.1_segmentation", "2.2a_noise", "2.2b_dropout", "2.2c_l2", "3_claims")
 )
 FIGURES = [1, 2, 3, *range(12, 19)]  # of the data; 12 to 17 as in the study; of the claims
-STUDY_NOTEBOOKS = (ROOT / "notebooks" / "4_side_experiments.ipynb",)  # beside the others, in a full study
+STUDY_NOTEBOOKS = (ROOT / "notebooks" / "5_side_experiments.ipynb",)  # beside the others, in a full study
 STUDY_FIGURES = [19, 20, 21]
 CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
 

@@ -15,7 +15,7 @@ from lib import _files
 from lib._errors import UserError, did_you_mean, printable
 from lib.data.dataset import SYNTHETIC, Dataset
 from lib.data.reading import load_dataset
-from lib.runs.plan import Request
+from lib.runs.plan import REPEATS, Request
 from lib.training import Precision
 
 RESERVED = (SYNTHETIC, "reference", "compared")  # names of reports that are no folder's
@@ -36,6 +36,8 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
     foreground: str = ""  # values of masks, such as "1,2"; empty leaves it to `load_dataset`
     workers: int = Field(default_factory=_files.cores, ge=1, le=1024)
     study: bool = False  # all experiments, not the variants alone; given by `make study`
+    repeats: int = Field(REPEATS, ge=0, le=100)  # of the division of all images into folds, in a full study
+    possible: bool = True  # also the network of today
     name: str = ""  # of the report's folder; the dataset's by default
 
     def of_notebooks(self, data_key: str = "") -> dict[str, Any]:
@@ -51,6 +53,8 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
             precision=self.precision,
             workers=self.workers,
             full=self.study,
+            repeats=self.repeats,
+            possible=self.possible,
         )
 
     def load(self) -> Dataset:

@@ -10,13 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lib._errors import FailedRun
 from lib._files import ROOT
 from lib.data.dataset import Dataset
 from lib.report.parameters import Parameters
-from lib.training import Precision, TrainingConfig
+from lib.training import TrainingConfig
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "pillow", "papermill", "nbconvert", "nbclient")
 
@@ -38,11 +36,6 @@ def cpu() -> str:
         f"{kind} {found[0]}" for kind in ("family", "model") if (found := re.findall(rf"{kind}\s*: (\d+)", told))
     ]
     return f"{names[0]} ({', '.join(numbers)})" if names else platform.processor()
-
-
-def can_train_in(precision: Precision) -> bool:
-    """Returns whether this processor has the instructions for a precision; without them it is 20 times slower."""
-    return precision == "fp32" or torch.cpu._is_avx512_bf16_supported()
 
 
 def machine(parameters: Parameters) -> dict[str, Any]:

@@ -36,9 +36,10 @@ def _empty_store(dataset: Dataset) -> Iterator[None]:
 def verify(arguments: Sequence[str]) -> bool:
     """Trains a quick report's runs as the reference of a dataset was trained, and prints what they reproduce."""
     from lib.report.parameters import parse_parameters
-    from lib.report.provenance import can_train_in, machine
+    from lib.report.provenance import machine
     from lib.report.results import variant_results
     from lib.runs.finish import report_runs
+    from lib.runs.plan import can_train_in
 
     fixed = [argument for argument in arguments if argument.partition("=")[0] not in GIVEN]
     if fixed:

@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -244,11 +244,15 @@ def finish_runs(planned: Mapping[Path, Planned], dataset: Dataset, workers: int)
     with ExitStack() as closing, progress:
         for job in jobs:
             closing.callback(job.close)  # each of them, whatever becomes of the others: a disk may be full
-        with lend_workers(dataset, min(workers, len(jobs))) as lent:
-            loop = _Loop(jobs, dataset, lent, progress)
-            loop.run()
-    if loop.failed:
-        raise TrainingError(f"{len(loop.failed)} of {len(jobs)} runs, the first of them:\n{loop.failed[0]}")
+        failed = []
+        for threads, group in groupby(jobs, key=lambda job: job.planned.config.threads):
+            of_group = list(group)
+            with lend_workers(dataset, min(max(workers // threads, 1), len(of_group))) as lent:
+                loop = _Loop(of_group, dataset, lent, progress)
+                loop.run()
+            failed += loop.failed
+    if failed:
+        raise TrainingError(f"{len(failed)} of {len(jobs)} runs, the first of them:\n{failed[0]}")
 
 
 def finished(dataset: Dataset, wanted: Iterable[Planned], workers: int) -> dict[Planned, Run]:
@@ -269,8 +273,15 @@ def finished(dataset: Dataset, wanted: Iterable[Planned], workers: int) -> dict[
     return cast(dict[Planned, Run], runs)
 
 
+def _turn(planned: Planned) -> tuple[int, int]:
+    """Returns what the runs of an experiment are sorted by: division by division, and the longest first."""
+    return (planned.fold.repeat if planned.fold else 0), -planned.config.epochs
+
+
 def report_runs(dataset: Dataset, request: Request) -> dict[str, dict[str, list[Run]]]:
     """Returns the runs that a report asks for, from the store or trained.
+
+    They are trained experiment by experiment, so that a study that is cut off has finished its first ones.
 
     Returns:
         By experiment (those of EXPERIMENTS that the request includes) and variant, in the order of their seeds.
@@ -280,11 +291,7 @@ def report_runs(dataset: Dataset, request: Request) -> dict[str, dict[str, list[
         TrainingError: with the configuration and the cause of each run that failed, after all others ended.
     """
     plans = request.plans(dataset)
-    wanted = [  # experiment by experiment, so that a study that is cut off has finished its first ones
-        planned
-        for variants in plans.values()
-        for planned in sorted(chain(*variants.values()), key=lambda planned: -planned.config.epochs)
-    ]
+    wanted = [planned for variants in plans.values() for planned in sorted(chain(*variants.values()), key=_turn)]
     runs = finished(dataset, wanted, request.workers)
     return {
         experiment: {variant: [runs[planned] for planned in variant_plans] for variant, variant_plans in plan.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -44,20 +45,26 @@ def final_means(run: Run) -> dict[str, dict[str, float]]:
     }
 
 
-def fold_scores(runs: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """Returns the final scores of runs in folds, as means over images and over the runs of a fold.
+def fold_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:
+    """Returns the final scores of runs in folds, image by image: each image is held out once in a division.
 
     Returns:
-        Indexed by variant, fold and split ("test" is what was held out); one column for each of METRICS.
+        As `image_scores`: "seed" is the number of the division. The split "test" has the score by the network that did
+        not see the image, "train" the mean of the scores by those that did. Images are called as by `Fold.names`.
     """
-    rows = [
-        {"variant": variant, "fold": run.fold.index, "split": split} | scores
+    folds = {run.fold: run.fold.divide(dataset) for of_variant in runs.values() for run in of_variant if run.fold}
+    names = np.array(next(iter(folds)).names(dataset))
+    tables = {
+        (variant, run.fold.repeat, split, run.fold.index): pd.DataFrame(
+            run.scores[run.config.epochs][split], index=names[folds[run.fold][split]]
+        )
         for variant, of_variant in runs.items()
         for run in of_variant
-        if run.fold is not None
-        for split, scores in final_means(run).items()
-    ]
-    return pd.DataFrame(rows).groupby(["variant", "fold", "split"], sort=False).mean()
+        if run.fold
+        for split in ("train", "test")
+    }
+    levels = ["variant", "seed", "split", "image"]
+    return pd.concat(tables, names=[*levels[:3], "fold", "image"]).groupby(levels, sort=False).mean()
 
 
 def constant_means(split: Split) -> dict[str, dict[str, float]]:
