@@ -9,12 +9,12 @@ from lib.claims.verdicts import (
     ContrastJudgement,
     CorrelationJudgement,
     DepthJudgement,
-    FoldsJudgement,
     Judgement,
     NotRun,
 )
 
-KINDS = {"C1": DepthJudgement, "C2": CorrelationJudgement, "C4b": FoldsJudgement, "C5c": FoldsJudgement}
+KINDS = {"C1": DepthJudgement, "C2": CorrelationJudgement}
+IN_FOLDS = ("C4b", "C5c")  # which have no runs on one split
 
 
 def nan_for_none(value: Any) -> Any:
@@ -34,7 +34,8 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
     kind = KINDS.get(claim.id, ContrastJudgement)
     of_kind: dict[str, Any] = {}
     seeds = {name: nan_for_none(results.get(f"seed_{name}")) for name in ("low", "high", "p_value", "se")}
-    over_seeds: Any = Interval(nan_for_none(results["effect"]), seeds["low"], seeds["high"], seeds["p_value"])
+    seed_effect = results["seed_effect"] if results.get("seed_effect") is not None else results["effect"]
+    over_seeds: Any = Interval(nan_for_none(seed_effect), seeds["low"], seeds["high"], seeds["p_value"])
     if issubclass(kind, ContrastJudgement):
         over_seeds = Estimate(*vars(over_seeds).values(), seeds["se"], len(results["by_run"]) - 1)
         of_kind["effective_clusters"] = nan_for_none(results["effective_clusters"])
@@ -46,7 +47,8 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
         measure=results["measure"],
         verdict=results["verdict"],
         verdict_seeds=results.get("verdict_seeds"),
-        over_seeds=None if kind is FoldsJudgement else over_seeds,
+        over_seeds=None if claim.id in IN_FOLDS else over_seeds,
+        n_divisions=results.get("n_divisions", 0),
         estimate=of_type(Interval if kind is CorrelationJudgement else Estimate, results),
         by_run=tuple(nan_for_none(effect) for effect in results["by_run"]),
         n_images=results["n_images"],

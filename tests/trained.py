@@ -8,7 +8,7 @@ from itertools import chain
 from lib.data.dataset import Dataset
 from lib.runs import store
 from lib.runs.finish import finished
-from lib.runs.plan import VARIANTS, Experiment, Request, plan
+from lib.runs.plan import VARIANTS, Experiment, Request
 from lib.runs.run import Run
 from lib.runs.task import continue_run
 
@@ -17,9 +17,8 @@ def trained_runs(
     dataset: Dataset, variants: Sequence[str], seeds: int, epochs: int, learning_rate: float = 1e-3, workers: int = 1
 ) -> dict[str, list[Run]]:
     """Returns the runs of some variants in the order of their seeds, from the store or trained."""
-    plans = plan(
-        Experiment({v: VARIANTS[v] for v in variants}), Request(seeds=seeds, epochs=epochs, learning_rate=learning_rate)
-    )
+    request = Request(seeds=seeds, epochs=epochs, learning_rate=learning_rate)
+    plans = request.plan(Experiment({v: VARIANTS[v] for v in variants}), dataset)
     runs = finished(dataset, chain(*plans.values()), workers)
     return {variant: [runs[planned] for planned in variant_plans] for variant, variant_plans in plans.items()}
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
-from lib.data.dataset import Dataset, Split
+from lib.data.dataset import Dataset, Fold, Split
 from lib.evaluation import constant_scores
 from lib.runs.plan import EXPERIMENTS
 from lib.runs.run import Run
@@ -27,8 +27,9 @@ class Evidence:
         by_image: final scores of VARIANTS, as `image_scores` gives them; in a full run of "deeper", too.
         at_epoch: the last epoch that baseline and dropout were both scored after, None where there is none.
         equal_epochs: `image_scores` of these two after that epoch, None where there is none.
-        folds: `fold_scores` by experiment; empty but in a full run.
+        in_folds: `fold_scores` of all that was trained in folds of all images; None but in a full run.
         patients: of each (split, image); None where they are not known of all images.
+        fold_patients: of each image of `in_folds`; None where not known.
         constant_answer: SCORES of each training image by the constant answer with the higher mean in that score.
         border_contrast: of each test image, nan where its mask has no border; None where images have no colours.
         first_gradients: mean norms of the gradient of the first layer's weights in the first epoch, of "baseline" and
@@ -38,8 +39,9 @@ class Evidence:
     by_image: pd.DataFrame
     at_epoch: int | None
     equal_epochs: pd.DataFrame | None
-    folds: Mapping[str, pd.DataFrame]
+    in_folds: pd.DataFrame | None
     patients: Mapping[tuple[str, str], str] | None
+    fold_patients: Mapping[str, str] | None
     constant_answer: pd.DataFrame
     border_contrast: pd.Series | None
     first_gradients: Mapping[str, float] = field(default_factory=dict)
@@ -48,6 +50,11 @@ class Evidence:
     def held_out(self) -> str:
         """What folds hold out: "new patients", or "new images" where patients are not known."""
         return "new images" if self.patients is None else "new patients"
+
+    @property
+    def divisions(self) -> int:
+        """How often all images were divided into folds: 0 but in a full run."""
+        return 0 if self.in_folds is None else len(self.in_folds.index.unique("seed"))
 
 
 def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> Evidence:
@@ -60,12 +67,18 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
     variants = runs["variants"]
     pair = {name: variants[name] for name in ("baseline", "dropout")}
     compared = {"baseline": variants["baseline"], **runs["deeper"]} if "deeper" in runs else {}
+    divided = {
+        variant: of_variant
+        for name, of_name in runs.items()
+        if EXPERIMENTS[name].folds == "all"
+        for variant, of_variant in of_name.items()
+    }
     scored = set.intersection(*(set(run.scores) for of_variant in pair.values() for run in of_variant))
     return Evidence(
         by_image=image_scores({**variants, **runs.get("deeper", {})}, dataset),
         at_epoch=max(scored, default=None),
         equal_epochs=image_scores(pair, dataset, max(scored)) if scored else None,
-        folds={name: fold_scores(of_name) for name, of_name in runs.items() if EXPERIMENTS[name].folds},
+        in_folds=fold_scores(divided, dataset) if divided else None,
         first_gradients={
             name: float(np.mean([run.gradient_norms[0]["conv1.weight"] for run in of_name]))
             for name, of_name in compared.items()
@@ -75,9 +88,10 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
 
 
 def of_images(dataset: Dataset) -> dict[str, Any]:
-    """Returns the attributes of `Evidence` that come from the images alone: patients, constant answer and contrast."""
+    """Returns the attributes of `Evidence` that come from the images alone."""
     return {
         "patients": patients_of(dataset),
+        "fold_patients": Fold("all", 0).patients(dataset),
         "constant_answer": constant_answer(dataset.train),
         "border_contrast": border_contrasts(dataset.test) if dataset.stain == "rgb" else None,
     }

@@ -157,22 +157,23 @@ class Contrast:
     """How a variant differs from another: one effect, and what it is known to be for other seeds and other patients.
 
     Attributes:
-        over_patients: over seeds and patients at once.
-        over_seeds: over seeds alone, these images fixed ("reproducible on this test set").
+        over_patients: over runs and patients at once.
+        over_seeds: over runs alone, these images fixed ("reproducible on this test set").
+        n_runs: pairs of runs with one seed each, or divisions into folds.
         n_patients: None where patients are unknown; each image then is a cluster, and the interval too narrow.
         effective_clusters: as many of one size would give the patients' variance its degrees of freedom.
     """
 
     over_patients: Estimate
     over_seeds: Estimate
-    n_seeds: int
+    n_runs: int
     n_images: int
     n_patients: int | None
     effective_clusters: float
 
     @property
     def effect(self) -> float:
-        """The mean over seeds, and over images of equal weight."""
+        """The mean over runs, and over images of equal weight."""
         return self.over_patients.effect
 
 
@@ -232,7 +233,7 @@ def contrast(
     return Contrast(
         Estimate.unadjusted(effect, se, df),
         Estimate.unadjusted(effect, seed_se, len(differences) - 1),
-        n_seeds=len(differences),
+        n_runs=len(differences),
         n_images=len(images),
         n_patients=None if patients is None else len(np.unique(clusters)),
         effective_clusters=found.effective_clusters,
@@ -242,23 +243,6 @@ def contrast(
 def effect_by_seed(differences: pd.DataFrame, quantity: str) -> list[float]:
     """Returns the contrast of each pair of runs: `contrast` has their mean as its effect. Arguments as there."""
     return [float(effect) for effect in differences.to_numpy(np.float64) @ image_weights(differences.columns, quantity)]
-
-
-def fold_contrast(differences: Sequence[float]) -> Estimate:
-    """Returns the mean difference over the folds of a cross-validation, with its corrected t interval.
-
-    Folds hold out different patients and train from different seeds, so that their scatter has all sources in it; but
-    any two of K share most of their training images. Instead of s^2 / K the variance therefore is
-    s^2 (1 / K + 1 / (K - 1)), the second term being held-out over training images, on K - 1 degrees of freedom.
-
-    Args:
-        differences: one variant minus another, of each fold.
-
-    Reference: Nadeau and Bengio 2003, 10.1023/A:1024068626366.
-    """
-    folds = len(differences)
-    se = float(np.std(differences, ddof=1) * np.sqrt(1 / folds + 1 / (folds - 1))) if folds > 1 else float("nan")
-    return Estimate.unadjusted(float(np.mean(differences)), se, folds - 1)
 
 
 def holm(family: Mapping[Any, Estimate]) -> dict[Any, Estimate]:

@@ -1,6 +1,6 @@
 """The claims of the study, and what the runs at hand say of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -12,24 +12,22 @@ from lib.claims.intervals import (
     FEWEST_SEEDS,
     LEVEL,
     MARGIN,
-    Contrast,
     Estimate,
     Interval,
     contrast,
     effect_by_seed,
-    fold_contrast,
     holm,
     image_differences,
     rank_correlation,
     spearman,
     spearman_over_seeds,
 )
-from lib.runs.plan import SEARCHED, VARIANTS, comparator
+from lib.runs.plan import SEARCHED, comparator
 
 Verdict = Literal["supported", "not supported", "contradicted", "undecided"]
 
 
-def directional_verdict(estimate: Interval, n_runs: int | None, claimed: int = 1, margin: float = MARGIN) -> Verdict:
+def directional_verdict(estimate: Interval, n_runs: int, claimed: int = 1, margin: float = MARGIN) -> Verdict:
     """Returns the word for a claim that the effect is above 0 (claimed=1) or below 0 (claimed=-1).
 
         supported       the interval lies on the claimed side of 0
@@ -39,14 +37,11 @@ def directional_verdict(estimate: Interval, n_runs: int | None, claimed: int = 1
                         fewer than FEWEST_SEEDS runs
 
     The first two use the interval as it is adjusted; equivalence is a test of its own at its own level, so that it is
-    not made harder by the number of other contrasts. A supported effect may be smaller than the margin, too.
-
-    Args:
-        n_runs: None for an interval over folds, in each of which seed and patients are others: their scatter is that of
-            all sources together, so that their number is in the interval already.
+    not made harder by the number of other contrasts. A supported effect may be smaller than the margin, too. Runs are
+    pairs with one seed each, or divisions into folds.
     """
     low, high = (estimate.ci_low, estimate.ci_high) if claimed > 0 else (-estimate.ci_high, -estimate.ci_low)
-    if (n_runs is not None and n_runs < FEWEST_SEEDS) or not low < high:
+    if n_runs < FEWEST_SEEDS or not low < high:
         return "undecided"
     if low > 0:
         return "supported"
@@ -153,8 +148,9 @@ class Judgement:
     Attributes:
         metric: a key of SCORES. measure: what the effect is, in words.
         verdict, estimate: on other patients, over seeds and patients at once.
-        verdict_seeds, over_seeds: on these images with other seeds; None in folds, each of which has another seed.
-        by_run: the effect in each pair of runs, in each run, or in each fold; nan where it is unknown.
+        verdict_seeds, over_seeds: on these images with other seeds; None where it was measured in folds alone.
+        by_run: the effect in each pair of runs, in each run, or in each division; nan where it is unknown.
+        n_divisions: into folds that the estimate is from; 0: it is from the test split, or the training split.
         n_patients: None where patients are unknown.
         also: other effects that belong to the claim, by what they are.
     """
@@ -170,14 +166,15 @@ class Judgement:
     n_images: int
     n_patients: int | None
     also: Mapping[str, Interval]
+    n_divisions: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastJudgement(Judgement):
-    """A claim on the difference between two variants in runs on one split."""
+    """A claim on the difference between two variants, or on the gap of one."""
 
     estimate: Estimate
-    over_seeds: Estimate
+    over_seeds: Estimate | None
     effective_clusters: float
 
 
@@ -195,18 +192,70 @@ class DepthJudgement(ContrastJudgement):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldsJudgement(Judgement):
-    """A claim on the difference between two variants in the folds of a cross-validation."""
-
-    estimate: Estimate
-
-
-@dataclass(frozen=True, kw_only=True)
 class CorrelationJudgement(Judgement):
     """A claim on the rank correlation of two quantities over images, one of them a mean over runs."""
 
 
-def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Contrast]:
+@dataclass(frozen=True)
+class Effect:
+    """An effect on both questions.
+
+    Attributes:
+        over_seeds: on these images with other seeds; None where it was measured in folds alone.
+        over_patients: on other patients: from divisions of all images into folds where there are any, for networks that
+            see about four fifths of the images; else from the given splits, for the networks trained on these.
+        n_seeds, n_divisions: pairs of runs, and divisions, behind them; 0 where there are none.
+        n_images, n_patients, effective_clusters: those of the `Contrast` behind `over_patients`.
+        by_run: the effect in each pair of runs, or in each division where it was measured in folds alone.
+    """
+
+    over_seeds: Estimate | None
+    over_patients: Estimate
+    n_seeds: int
+    n_divisions: int
+    n_images: int
+    n_patients: int | None
+    effective_clusters: float
+    by_run: tuple[float, ...]
+
+    @property
+    def n_runs(self) -> int:
+        """Runs behind `over_patients`."""
+        return self.n_divisions or self.n_seeds
+
+
+def _effect(evidence: Evidence, quantity: str, seen: pd.DataFrame | None, folds: pd.DataFrame | None) -> Effect:
+    """Returns an effect from differences as `image_differences` has them: on the given splits, in folds, or in both."""
+    on_split = None if seen is None else contrast(seen, quantity, evidence.patients)
+    in_folds = None
+    if folds is not None:
+        of_image = evidence.fold_patients
+        patients = None if of_image is None else {(split, image): of_image[image] for split, image in folds.columns}
+        in_folds = contrast(folds, quantity, patients)
+    measured = in_folds or on_split
+    by_run = seen if seen is not None else folds
+    if measured is None or by_run is None:
+        raise ValueError(f"{quantity}: expected differences on a split or in folds, found none")
+    return Effect(
+        over_seeds=on_split.over_seeds if on_split else None,
+        over_patients=measured.over_patients,
+        n_seeds=on_split.n_runs if on_split else 0,
+        n_divisions=in_folds.n_runs if in_folds else 0,
+        n_images=measured.n_images,
+        n_patients=measured.n_patients,
+        effective_clusters=measured.effective_clusters,
+        by_run=tuple(effect_by_seed(by_run, quantity)),
+    )
+
+
+def _in_folds(evidence: Evidence, metric: str, variant: str, other: str) -> pd.DataFrame | None:
+    """Returns the differences between two variants in the folds, None where either was not trained in them."""
+    folds = evidence.in_folds
+    known = () if folds is None else folds.index.unique("variant")
+    return image_differences(folds, variant, metric, other) if variant in known and other in known else None
+
+
+def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Effect]:
     """Returns every variant minus its comparator, the baseline after as many epochs, on test, train and gap.
 
     Those of PRIMARY are adjusted as one family in each score, for seeds and for patients: they are separate questions.
@@ -214,20 +263,25 @@ def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Contrast
     found = {}
     for variant in evidence.by_image.index.unique("variant").drop("baseline"):
         differences = variant_differences(evidence, variant, metric)
+        in_folds = _in_folds(evidence, metric, variant, _other(evidence, variant))
         for quantity in ("test", "train", "gap"):
-            found[variant, quantity] = contrast(differences, quantity, evidence.patients)
+            found[variant, quantity] = _effect(evidence, quantity, differences, in_folds)
     family = [key for key in PRIMARY if key in found]
     over_patients = holm({key: found[key].over_patients for key in family})
-    over_seeds = holm({key: found[key].over_seeds for key in family})
+    over_seeds = holm({key: seeds for key in family if (seeds := found[key].over_seeds)})
     return found | {
         key: replace(found[key], over_patients=over_patients[key], over_seeds=over_seeds[key]) for key in family
     }
 
 
+def _other(evidence: Evidence, variant: str) -> str:
+    """Returns what a variant is compared with."""
+    return comparator(variant, evidence.by_image.index.unique("variant"))
+
+
 def variant_differences(evidence: Evidence, variant: str, metric: str) -> pd.DataFrame:
-    """Returns the differences of a variant from its comparator, as `image_differences` does."""
-    other = comparator(variant, evidence.by_image.index.unique("variant"))
-    return image_differences(evidence.by_image, variant, metric, other)
+    """Returns the differences of a variant from its comparator on the given splits, as `image_differences` does."""
+    return image_differences(evidence.by_image, variant, metric, _other(evidence, variant))
 
 
 def judge(evidence: Evidence) -> list[Judgement | NotRun]:
@@ -262,24 +316,27 @@ def claim_results(judged: Judgement | NotRun) -> dict[str, Any]:
     results |= asdict(judged.estimate) | {
         "measure": judged.measure, "n_images": judged.n_images, "n_patients": judged.n_patients,
         "verdict_seeds": judged.verdict_seeds, "seed_low": None, "seed_high": None, "seed_p_value": None,
-        "n_seeds": len(judged.by_run), "by_run": list(judged.by_run),
-        "also": [{"measure": measure, **_effect(estimate)} for measure, estimate in judged.also.items()],
+        "seed_effect": None, "n_seeds": len(judged.by_run), "n_divisions": judged.n_divisions,
+        "by_run": list(judged.by_run),
+        "also": [{"measure": measure, **_shown(estimate)} for measure, estimate in judged.also.items()],
     }  # fmt: skip
-    if isinstance(judged, FoldsJudgement):
-        results |= {"n_folds": len(judged.by_run), "effective_clusters": len(judged.by_run)}
     if judged.over_seeds is not None:
         over_seeds = judged.over_seeds
         results |= {
-            "seed_low": over_seeds.ci_low, "seed_high": over_seeds.ci_high, "seed_p_value": over_seeds.p_value
+            "seed_effect": over_seeds.effect, "seed_low": over_seeds.ci_low, "seed_high": over_seeds.ci_high,
+            "seed_p_value": over_seeds.p_value,
         }  # fmt: skip
     if isinstance(judged, ContrastJudgement):
-        results |= {"effective_clusters": judged.effective_clusters, "seed_se": judged.over_seeds.se}
+        results |= {
+            "effective_clusters": judged.effective_clusters,
+            "seed_se": judged.over_seeds.se if judged.over_seeds else None,
+        }
     if isinstance(judged, DepthJudgement):
         results |= {"untrained": judged.untrained, "first_gradients": dict(judged.first_gradients)}
     return _without_nan(results)
 
 
-def _effect(estimate: Interval) -> dict[str, float]:
+def _shown(estimate: Interval) -> dict[str, float]:
     return {"effect": estimate.effect, "ci_low": estimate.ci_low, "ci_high": estimate.ci_high}
 
 
@@ -292,64 +349,61 @@ def _without_nan(value: Any) -> Any:
     return None if value != value else value
 
 
-def differences_by_fold(
-    scores: pd.DataFrame, variant: str, other: str, metric: str, quantity: str = "test"
-) -> list[float]:
-    """Returns variant minus other in each fold, on what was held out ("test"), on "train", or the "gap" of the two."""
-    by_split = scores[metric].unstack("split")
-    values = by_split["train"] - by_split["test"] if quantity == "gap" else by_split[quantity]
-    return [float(value) for value in values.loc[variant] - values.loc[other]]
-
-
-def _numbers(result: Contrast, by_run: Sequence[float]) -> dict[str, Any]:
-    """Returns what a `ContrastJudgement` takes from its contrast."""
+def _numbers(measured: Effect) -> dict[str, Any]:
+    """Returns what a `ContrastJudgement` takes from its effect."""
     return {
-        "estimate": result.over_patients, "over_seeds": result.over_seeds, "by_run": tuple(by_run),
-        "n_images": result.n_images, "n_patients": result.n_patients, "effective_clusters": result.effective_clusters,
+        "estimate": measured.over_patients, "over_seeds": measured.over_seeds, "by_run": measured.by_run,
+        "n_images": measured.n_images, "n_patients": measured.n_patients, "n_divisions": measured.n_divisions,
+        "effective_clusters": measured.effective_clusters,
     }  # fmt: skip
 
 
 def _judge_contrast(
-    claim: Claim, evidence: Evidence, metric: str, found: Mapping[tuple[str, str], Contrast]
+    claim: Claim, evidence: Evidence, metric: str, found: Mapping[tuple[str, str], Effect]
 ) -> ContrastJudgement:
     measured = {quantity: found[claim.variant, quantity] for quantity in ("train", "test", "gap")}
-    over_patients = {quantity: contrast.over_patients for quantity, contrast in measured.items()}
-    over_seeds = {quantity: contrast.over_seeds for quantity, contrast in measured.items()}
+    over_patients = {quantity: effect.over_patients for quantity, effect in measured.items()}
+    over_seeds = {quantity: effect.over_seeds for quantity, effect in measured.items() if effect.over_seeds}
     chosen = measured[claim.quantity]
-    other = comparator(claim.variant, evidence.by_image.index.unique("variant"))
-    fell = _gap_fell(evidence.by_image[metric], claim.variant, other)
+    other = _other(evidence, claim.variant)
+    scores = evidence.by_image if evidence.in_folds is None or not chosen.n_divisions else evidence.in_folds
     also: dict[str, Interval] = {}
     if other != "baseline":
-        by_study = image_differences(evidence.by_image, claim.variant, metric)
-        also["as the study compared them, the baseline trained for less"] = contrast(
-            by_study, claim.quantity, evidence.patients
-        ).over_patients
+        as_the_study = _effect(
+            evidence,
+            claim.quantity,
+            image_differences(evidence.by_image, claim.variant, metric),
+            _in_folds(evidence, metric, claim.variant, "baseline"),
+        )
+        also["as the study compared them, the baseline trained for less"] = as_the_study.over_patients
         also["longer training alone, of the baseline"] = found[other, claim.quantity].over_patients
-    if claim.id == "C4a" and evidence.equal_epochs is not None:
-        equal = image_differences(evidence.equal_epochs, claim.variant, metric)
-        after = f"after {evidence.at_epoch} epochs each"
-        also[after] = contrast(equal, claim.quantity, evidence.patients).over_patients
+    if claim.id == "C4a" and (equal := _equal_epochs(evidence, metric, claim.quantity)):
+        also[f"after {evidence.at_epoch} epochs each"] = equal.over_patients
     if claim.id == "C5b":
         for name, quantity in (("test score", "test"), ("gap", "gap")):
             also[f"{name}, adjusted for {len(PRIMARY)}"] = over_patients[quantity]
-    if "new patients" in evidence.folds:
-        folds = evidence.folds["new patients"]
-        by_fold = differences_by_fold(folds, claim.variant, other, metric, claim.quantity)
-        also[f"on {evidence.held_out}"] = fold_contrast(by_fold)
-    by_run = effect_by_seed(variant_differences(evidence, claim.variant, metric), claim.quantity)
-    numbers = _numbers(chosen, by_run)
+    numbers = _numbers(chosen)
     if claim.bound:  # the test that decides is that of non-inferiority
         for name in ("estimate", "over_seeds"):
             numbers[name] = replace(numbers[name], p_value=p_noninferior(numbers[name], claim.claimed))
+    fell_here, fell = (_gap_fell(table[metric], claim.variant, other) for table in (evidence.by_image, scores))
     return ContrastJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=_contrast_verdict(claim, over_patients, chosen.n_seeds, fell),
-        verdict_seeds=_contrast_verdict(claim, over_seeds, chosen.n_seeds, fell),
+        verdict=_contrast_verdict(claim, over_patients, chosen.n_runs, fell),
+        verdict_seeds=_contrast_verdict(claim, over_seeds, chosen.n_seeds, fell_here),
         also=also,
         **numbers,
     )
+
+
+def _equal_epochs(evidence: Evidence, metric: str, quantity: str) -> Effect | None:
+    """Returns dropout minus the baseline after equally few epochs, None where they were not scored after the same."""
+    if evidence.equal_epochs is None:
+        return None
+    seen = image_differences(evidence.equal_epochs, "dropout", metric)
+    return _effect(evidence, quantity, seen, _in_folds(evidence, metric, "dropout 0.5", "baseline"))
 
 
 def _contrast_verdict(claim: Claim, estimates: Mapping[str, Estimate], n_runs: int, gap_fell: bool) -> Verdict:
@@ -388,16 +442,19 @@ def _judge_overfitting(claim: Claim, evidence: Evidence, metric: str) -> Contras
     """Judges a variant by its own gap, not by a difference to another's: overfitting is a gap above the margin."""
     if claim.variant not in evidence.by_image.index.unique("variant"):
         return NotRun(claim=claim, metric=metric, missing=f"the variant {claim.variant}")
-    scores = evidence.by_image[metric].loc[claim.variant].unstack(["split", "image"])
-    measured = contrast(scores, claim.quantity, evidence.patients)
+    tables = [evidence.by_image] if evidence.in_folds is None else [evidence.by_image, evidence.in_folds]
+    scores = [table[metric].loc[claim.variant].unstack(["split", "image"]) for table in tables]
+    measured = _effect(evidence, claim.quantity, scores[0], scores[1] if scores[1:] else None)
     return ContrastJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=noninferiority_verdict(measured.over_patients, measured.n_seeds, claim.claimed),
-        verdict_seeds=noninferiority_verdict(measured.over_seeds, measured.n_seeds, claim.claimed),
+        verdict=noninferiority_verdict(measured.over_patients, measured.n_runs, claim.claimed),
+        verdict_seeds=noninferiority_verdict(measured.over_seeds, measured.n_seeds, claim.claimed)
+        if measured.over_seeds
+        else None,
         also={},
-        **_numbers(measured, effect_by_seed(scores, claim.quantity)),
+        **_numbers(measured),
     )
 
 
@@ -414,33 +471,30 @@ def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgemen
     constant[metric] = constant.index.get_level_values("image").map(evidence.constant_answer[metric])
     scores = pd.concat([scores, constant])
 
-    def compare(variant: str, other: str) -> tuple[Contrast, list[float]]:
-        differences = image_differences(scores, variant, metric, other)
-        return contrast(differences, "train", evidence.patients), effect_by_seed(differences, "train")
-
     def verdict(measured: Estimate, shallower: Estimate, deeper: Estimate) -> Verdict:
         word = directional_verdict(measured, n_runs)
         if word == "supported" and not (deeper.ci_high < MARGIN < shallower.ci_low):
             word = "undecided"
         return "contradicted" if n_runs >= FEWEST_SEEDS and deeper.ci_low > MARGIN else word
 
-    measured, by_run = compare("baseline", "deeper")
-    shallower, _ = compare("baseline", "constant")
-    deeper, deeper_by_run = compare("deeper", "constant")
+    measured, shallower, deeper = compared = [
+        _effect(evidence, "train", image_differences(scores, variant, metric, other), None)
+        for variant, other in (("baseline", "deeper"), ("baseline", "constant"), ("deeper", "constant"))
+    ]
     n_runs = measured.n_seeds
     return DepthJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=verdict(*(each.over_patients for each in (measured, shallower, deeper))),
-        verdict_seeds=verdict(*(each.over_seeds for each in (measured, shallower, deeper))),
+        verdict=verdict(*(each.over_patients for each in compared)),
+        verdict_seeds=verdict(*(each.over_seeds for each in compared if each.over_seeds)),
         also={
             "shallower network minus the best constant answer": shallower.over_patients,
             "reconstructed deeper network minus the best constant answer": deeper.over_patients,
         },
-        untrained=sum(effect <= MARGIN for effect in deeper_by_run),
+        untrained=sum(effect <= MARGIN for effect in deeper.by_run),
         first_gradients=evidence.first_gradients,
-        **_numbers(measured, by_run),
+        **_numbers(measured),
     )
 
 
@@ -472,77 +526,69 @@ def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> Correlation
     )
 
 
-def _in_folds(evidence: Evidence, by_fold: Sequence[float]) -> dict[str, Any]:
-    """Returns what a `FoldsJudgement` takes from its folds of the training images."""
-    images = evidence.constant_answer.index
-    patients = evidence.patients and {evidence.patients["train", name] for name in images}
-    return {
-        "by_run": tuple(by_fold), "n_images": len(images), "n_patients": patients and len(patients),
-        "verdict_seeds": None, "over_seeds": None,
-    }  # fmt: skip
-
-
-def _judge_layers(claim: Claim, evidence: Evidence, metric: str) -> FoldsJudgement | NotRun:
-    if "dropout layers" not in evidence.folds:
+def _judge_layers(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
+    differences = _in_folds(evidence, metric, "dropout", "two dropouts")
+    if differences is None:
         return _full_run(claim, metric)
-    by_fold = differences_by_fold(evidence.folds["dropout layers"], "one", "two", metric)
-    estimate = fold_contrast(by_fold)
-    return FoldsJudgement(
+    measured = _effect(evidence, "test", None, differences)
+    return ContrastJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=directional_verdict(estimate, None),
-        estimate=estimate,
+        verdict=directional_verdict(measured.over_patients, measured.n_divisions),
+        verdict_seeds=None,
         also={},
-        **_in_folds(evidence, by_fold),
+        **_numbers(measured),
     )
 
 
 def _judge_epochs(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
-    if evidence.equal_epochs is None:
+    measured = _equal_epochs(evidence, metric, "train")
+    if measured is None:
         return NotRun(claim=claim, metric=metric, missing="more epochs, so that both are scored after the same number")
-    differences = image_differences(evidence.equal_epochs, "dropout", metric)
-    measured = contrast(differences, "train", evidence.patients)
     return ContrastJudgement(
         claim=claim,
         metric=metric,
         measure=f"training score after {evidence.at_epoch} epochs, dropout minus baseline",
-        verdict=directional_verdict(measured.over_patients, measured.n_seeds, -1),
-        verdict_seeds=directional_verdict(measured.over_seeds, measured.n_seeds, -1),
+        verdict=directional_verdict(measured.over_patients, measured.n_runs, -1),
+        verdict_seeds=directional_verdict(measured.over_seeds, measured.n_seeds, -1) if measured.over_seeds else None,
         also={},
-        **_numbers(measured, effect_by_seed(differences, "train")),
+        **_numbers(measured),
     )
 
 
-def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> FoldsJudgement | NotRun:
+def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
     """Supported if 5e-5 is above every other, contradicted if it is below one: intervals widened for their number.
 
     Not supported if it differs from the best other by less than the margin. That best other is chosen by its result,
     so the effect looks worse for 5e-5 than it is.
     """
-    if "l2" not in evidence.folds:
+    found = {}
+    for other in SEARCHED["l2"].values():
+        differences = None if other == "l2" else _in_folds(evidence, metric, "l2", other)
+        if differences is not None:
+            found[other] = _effect(evidence, "test", None, differences)
+    if not found:
         return _full_run(claim, metric)
-    chosen = SEARCHED["l2"][VARIANTS["l2"].changes["l2"]].label
-    others = [variant.label for variant in SEARCHED["l2"].values() if variant.label != chosen]
-    by_fold = {other: differences_by_fold(evidence.folds["l2"], chosen, other, metric) for other in others}
-    widened = {}
-    for other in others:
-        estimate = fold_contrast(by_fold[other])
-        low, high = estimate.interval(1 - (1 - LEVEL) / len(others))
-        p_value = min(1.0, estimate.p_value * len(others))
-        widened[other] = replace(estimate, ci_low=low, ci_high=high, p_value=p_value)
-    best = min(others, key=lambda other: widened[other].effect)
-    verdict = directional_verdict(widened[best], None)
+    for other, effect in found.items():
+        estimate = effect.over_patients
+        low, high = estimate.interval(1 - (1 - LEVEL) / len(found))
+        p_value = min(1.0, estimate.p_value * len(found))
+        found[other] = replace(effect, over_patients=replace(estimate, ci_low=low, ci_high=high, p_value=p_value))
+    widened = {other: effect.over_patients for other, effect in found.items()}
+    best = min(widened, key=lambda other: widened[other].effect)
+    verdict = directional_verdict(widened[best], found[best].n_divisions)
     if verdict == "supported" and not all(estimate.ci_low > 0 for estimate in widened.values()):
         verdict = "undecided"
-    if any(estimate.ci_high < 0 for estimate in widened.values()):
+    if found[best].n_divisions >= FEWEST_SEEDS and any(estimate.ci_high < 0 for estimate in widened.values()):
         verdict = "contradicted"
-    return FoldsJudgement(
+    values = {other: f"{value:g}" for value, other in SEARCHED["l2"].items()}
+    return ContrastJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
         verdict=verdict,
-        estimate=widened[best],
-        also={f"5e-5 minus {other}": estimate for other, estimate in widened.items()},
-        **_in_folds(evidence, by_fold[best]),
+        verdict_seeds=None,
+        also={f"5e-5 minus {values[other]}": estimate for other, estimate in widened.items()},
+        **_numbers(found[best]),
     )

@@ -13,7 +13,6 @@ from lib.claims.intervals import (
     Estimate,
     Interval,
     effect_by_seed,
-    fold_contrast,
     rank_correlation,
 )
 from lib.claims.verdicts import (
@@ -22,12 +21,10 @@ from lib.claims.verdicts import (
     ContrastJudgement,
     CorrelationJudgement,
     DepthJudgement,
-    FoldsJudgement,
     Judgement,
     NotRun,
     Verdict,
     contrasts,
-    differences_by_fold,
     directional_verdict,
     variant_differences,
 )
@@ -67,7 +64,7 @@ def verdict_table(
 ) -> pd.DataFrame:
     """Returns the verdicts on the claims of a section, or of all, in both scores and on both questions.
 
-    Each score has its effect, the verdict and interval on these images with other seeds, and those on other patients.
+    Each score has verdict, effect and interval on these images with other seeds, and those on other patients.
 
     Args:
         judged: as `judge` returns it.
@@ -88,13 +85,12 @@ def verdict_table(
 
 
 def _verdict_cells(one: Judgement | NotRun) -> dict[str, str]:
-    """Returns the cells of a claim in one score: its effect, and what is known of it for other seeds and patients."""
+    """Returns the cells of a claim in one score: what is known of its effect for other seeds and other patients."""
     if isinstance(one, NotRun):
-        return {"effect": "-", "other seeds": one.verdict, "other patients": one.verdict}
+        return {"other seeds": one.verdict, "other patients": one.verdict}
     return {
-        "effect": "-" if np.isnan(one.estimate.effect) else number(one.estimate.effect),
-        "other seeds": "-" if one.over_seeds is None else f"{one.verdict_seeds} {_bounds(one.over_seeds)}".rstrip(),
-        "other patients": f"{one.verdict} {_bounds(one.estimate)}".rstrip(),
+        "other seeds": "-" if one.over_seeds is None else f"{one.verdict_seeds} {with_interval(one.over_seeds)}",
+        "other patients": f"{one.verdict} {with_interval(one.estimate)}",
     }
 
 
@@ -110,14 +106,17 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         ]
     patients = "patients" if dsc.n_patients else "images"
     sentences.append(f"On other {patients}: {_verdicts(dsc.verdict, dice.verdict)}.")
-    measure = dsc.measure if not sentences[1:] else "the same effect"
+    measure = dsc.measure if not sentences[1:] else "the effect"
     sentences.append(_in_both(measure, dsc.estimate, dice.estimate))
     if np.isnan(dsc.estimate.ci_low):
         return " ".join([*sentences, "There is no interval: too few runs or patients, or scores that do not differ."])
     patients = f"{dsc.n_patients} patients" if dsc.n_patients else "images taken as independent of each other"
-    n_runs = len(dsc.by_run)
-    if isinstance(dsc, FoldsJudgement):
-        sentences.append(f"The interval is over {n_runs} folds, which divide {patients}.")
+    n_runs = dsc.n_divisions or len(dsc.by_run)
+    if dsc.n_divisions:
+        sentences.append(
+            f"That is over {patients}, each held out once in every one of {n_runs} random divisions of all images, and "
+            "for networks that are trained on the others."
+        )
     elif isinstance(dsc, CorrelationJudgement):
         sentences.append(f"The last interval is over {patients}, with the score's mean over {n_runs} runs as it is.")
     else:
@@ -126,8 +125,8 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         sentences.append(f"Both are adjusted for {len(PRIMARY)} contrasts by Holm's procedure.")
     elif isinstance(dsc, ContrastJudgement):
         sentences.append("This comparison is exploratory: its intervals are not adjusted for the number of claims.")
-    if not isinstance(dsc, FoldsJudgement) and n_runs < FEWEST_SEEDS:
-        sentences.append(f"Fewer than {FEWEST_SEEDS} runs decide nothing.")
+    if n_runs < FEWEST_SEEDS:
+        sentences.append(f"Fewer than {FEWEST_SEEDS} {'divisions' if dsc.n_divisions else 'runs'} decide nothing.")
     if dsc.claim.id == "C5c":
         sentences.append(f"It and those below are widened for {len(dsc.also)} comparisons, after Bonferroni.")
     small = any(
@@ -178,7 +177,7 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
             rows[f"{score}, {quantity}"] = {
                 f"variant minus {other} [95% interval]": with_interval(measured.over_patients),
                 "adjusted": f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-",
-                "over seeds alone": _bounds(measured.over_seeds) or "-",
+                "over seeds alone": "-" if measured.over_seeds is None else with_interval(measured.over_seeds),
                 "above 0": f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs",
             }
     return pd.DataFrame(rows).T
@@ -201,32 +200,15 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
             other = VARIANTS[comparator(variant, evidence.by_image.index.unique("variant"))].label.lower()
             planned = "primary" if (variant, quantity) in PRIMARY else "exploratory"
             row = rows.setdefault(VARIANTS[variant].label, {"compared with": other, "planned as": planned})
-            questions = {"other seeds": measured.over_seeds, "other patients": measured.over_patients}
-            for question, estimate in questions.items():
-                word = WORDS[directional_verdict(estimate, measured.n_seeds)]
-                row[f"test {score}: {question}"] = f"{word} {with_interval(estimate)}"
+            questions = {
+                "other seeds": (measured.over_seeds, measured.n_seeds),
+                "other patients": (measured.over_patients, measured.n_runs),
+            }
+            for question, (estimate, n_runs) in questions.items():
+                if estimate is not None:
+                    word = WORDS[directional_verdict(estimate, n_runs)]
+                    row[f"test {score}: {question}"] = f"{word} {with_interval(estimate)}"
     return pd.DataFrame(rows).T
-
-
-def effects_in_folds(evidence: Evidence, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Returns how variants differ from the baseline after as many epochs on what folds held out, and in the gap.
-
-    Args:
-        evidence: of a full run. labels: of the variants, in their order.
-    """
-    scores = evidence.folds["new patients"]
-    rows = {
-        label: {
-            f"{score}, {name} [95% interval]": with_interval(
-                fold_contrast(differences_by_fold(scores, variant, comparator(variant, labels), metric, quantity))
-            )
-            for metric, score in SCORES.items()
-            for quantity, name in (("test", evidence.held_out), ("gap", "gap"))
-        }
-        for variant, label in labels.items()
-        if variant != "baseline"
-    }
-    return pd.DataFrame(rows).T.rename_axis("minus baseline")
 
 
 def independence(dataset: Dataset) -> str:
@@ -351,7 +333,8 @@ def share_of_epochs(evidence: Evidence) -> str:
     sentences = []
     for metric, score in SCORES.items():
         found = contrasts(evidence, metric)
-        longer, dropout = (found[variant, "test"].over_seeds for variant in ("longer", "dropout"))
+        effects = [found[variant, "test"] for variant in ("longer", "dropout")]
+        longer, dropout = (effect.over_seeds or effect.over_patients for effect in effects)
         sentences.append(
             f"Training the baseline as long as dropout changes its test {score} by {with_interval(longer)}; dropout "
             f"itself, compared with that, by {with_interval(dropout)}."

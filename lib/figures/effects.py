@@ -13,9 +13,7 @@ from matplotlib.figure import Figure
 from lib.claims.intervals import MARGIN
 from lib.claims.verdicts import (
     PRIMARY,
-    ContrastJudgement,
     CorrelationJudgement,
-    FoldsJudgement,
     Judgement,
     NotRun,
     claim_results,
@@ -49,10 +47,10 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
     correlations = [one for one in drawn if isinstance(one, CorrelationJudgement)]
     differences = [one for one in drawn if not isinstance(one, CorrelationJudgement)]
     ids = list(dict.fromkeys(one.claim.id for one in drawn))
-    in_folds = [one for one in differences if isinstance(one, FoldsJudgement)]
-    counts = [len(one.by_run) for one in drawn if not isinstance(one, FoldsJudgement)]
+    divisions = max((one.n_divisions for one in drawn), default=0)
+    counts = [len(one.by_run) for one in drawn if one.over_seeds is not None]
     far = any(abs(effect) > 0.1 for one in differences for effect in one.by_run)
-    caption = _caption(counts, in_folds, bool(correlations), far, dataset)
+    caption = _caption(counts, divisions, bool(correlations), far, dataset)
     alt = "Effects with intervals. " + "; ".join(
         f"{one.claim.id} in {METRIC_NAMES[one.metric]} {one.estimate.effect:+.3f}, {one.verdict}" for one in drawn
     )
@@ -69,7 +67,7 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
         ax.axvline(0, color="black", linewidth=0.8)
         for one in (difference for difference in differences if difference.metric == metric):
             row = ids.index(one.claim.id)
-            if isinstance(one, ContrastJudgement):
+            if one.over_seeds is not None:
                 bounds = (one.over_seeds.ci_low, one.over_seeds.ci_high)
                 draw_interval(ax, bounds, row, color=colour, linewidth=7, alpha=0.25)
             draw_runs(ax, one.by_run, row + 0.28)
@@ -101,19 +99,14 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
     return figure
 
 
-def _caption(
-    counts: Sequence[int], in_folds: Sequence[FoldsJudgement], correlations: bool, far: bool, dataset: str
-) -> str:
+def _caption(counts: Sequence[int], divisions: int, correlations: bool, far: bool, dataset: str) -> str:
     """Returns the caption of `figure_effects`, which names only what is drawn."""
     runs = count_of_runs(counts[0]) if counts else "no runs"
-    over_folds = f", or over {max(len(one.by_run) for one in in_folds)} folds for validation scores" if in_folds else ""
-    widened = [len(one.also) for one in in_folds if one.also]
-    compared = f", or for C5c's {max(widened)} comparisons," if widened else ""
+    held_out = f"; dark ones over {divisions} divisions of all images into folds" if divisions else ""
     caption = (
-        f"Effects on {dataset} over {runs} of each network{over_folds}. Dots: means. Ticks below: single runs or "
-        "folds. Dark lines: 95% intervals over seeds and patients. Pale lines: over seeds alone, with these images "
-        f"fixed. Both are adjusted for {len(PRIMARY)} contrasts{compared} where a claim is among them. Grey band: "
-        f"effects smaller than {MARGIN}."
+        f"Effects on {dataset} over {runs} of each network{held_out}. Dots: means. Ticks below: single runs. Dark "
+        "lines: 95% intervals for other patients. Pale lines: for other seeds, with these images fixed. Both are "
+        f"adjusted for {len(PRIMARY)} contrasts where a claim is among them. Grey band: effects smaller than {MARGIN}."
     )
     if far:
         caption += " Beyond 0.05 the axes are logarithmic."
@@ -176,22 +169,21 @@ AXES = {"noise_std": "sd of the noise", "dropout": "probability of dropout", "l2
 def figure_searches(
     number: int, scores: Mapping[str, pd.DataFrame], studys: Mapping[str, float], dataset: str, groups: str
 ) -> ReportFigure:
-    """Composes dose-response curves: the validation score against the value of each parameter searched.
+    """Composes dose-response curves: the held-out score against the value of each parameter searched.
 
     Args:
         number: of the figure.
-        scores: `lib.runs.scores.fold_scores` by parameter; the variants are its values, as `SEARCHED` labels them.
+        scores: by parameter and its values, one for each division into folds, with columns "dsc" and "dice".
         studys: the study's value of each parameter.
         dataset: its name, for the caption.
         groups: what no two folds share, "patient" or "image".
     """
-    held_out = pd.concat({name: of.xs("test", level="split") for name, of in scores.items()}, names=["parameter"])
+    held_out = pd.concat(scores, names=["parameter"])
     means = held_out.groupby(["parameter", "variant"], sort=False).mean()
-    folds = len(held_out.index.unique("fold"))
     caption = (
-        f"Scores on held-out training images of {dataset} against each parameter's value, equally spaced. Pale dots "
-        f"are the {folds} folds, between which no {groups} is shared, n = 1 run each; the line is their mean, and no "
-        "band is drawn. Ringed: the study's value; all train for as many epochs as the baseline, also with dropout."
+        f"Scores on held-out images of {dataset} against each parameter's value, equally spaced. Pale dots are "
+        f"divisions of all images into folds, between which no {groups} is shared; the line is their mean, and no band "
+        "is drawn. Ringed: the study's value; all train for as many epochs as the baseline, also with dropout."
     )
     best = {name: means.loc[name]["dsc"].idxmax() for name in scores}
     alt = (
@@ -203,12 +195,12 @@ def figure_searches(
         values = list(means.loc[name].index)
         for row, metric in enumerate(METRIC_NAMES):
             ax, mean = grid[row][column], means.loc[name][metric]
-            table = held_out.loc[name][metric].unstack("fold").loc[values]
+            table = held_out.loc[name][metric].unstack("seed").loc[values]
             ax.plot(range(len(values)), table, "o", color=BACKDROP, alpha=0.5, markersize=3)
             ax.plot(range(len(values)), mean, "o-", color=COLOURS["test"], markersize=5)
-            chosen = values.index(f"{studys[name]:g}")
+            chosen = values.index(studys[name])
             ax.plot(chosen, mean.iloc[chosen], "o", color="black", markersize=11, markerfacecolor="none")
-            ax.set_xticks(range(len(values)), values)
+            ax.set_xticks(range(len(values)), [f"{value:g}" for value in values])
             ax.set_xlim(-0.4, len(values) - 0.6)
         grid[-1][column].set_xlabel(AXES[name])
     for row, metric in zip(grid, METRIC_NAMES.values(), strict=True):
@@ -230,7 +222,7 @@ def figure_patients(
 
     Args:
         number: of the figure.
-        seen: `lib.runs.scores.mean_scores` of the given splits. new: `fold_scores` of folds over all images.
+        seen, new: `lib.runs.scores.mean_scores` of the given splits, and of folds over all images.
         labels: of the variants, in the order in which they are drawn from top to bottom.
         dataset: its name, for the caption.
         new_ones: what the folds hold out, "new patients" or "new images".
@@ -240,12 +232,12 @@ def figure_patients(
         "test split": seen.xs("test", level="split")[list(METRIC_NAMES)],
         new_ones: new.xs("test", level="split")[list(METRIC_NAMES)],
     }
-    n_runs, n_folds = (len(table.loc["baseline"]) for table in kinds.values())
+    n_runs, n_divisions = (len(table.loc["baseline"]) for table in kinds.values())
     caption = (
-        f"Scores on the test split of {dataset} beside scores on {new_ones}, left out of training in {n_folds} folds "
-        f"over all images. Dots are single runs (n = {n_runs}) or folds (n = {n_folds}), bars their mean; folds differ "
-        f"in what they hold out, runs do not. The first were trained on {n_train[0]} images, the folds on about "
-        f"{n_train[1]}. No interval is drawn."
+        f"Scores on the test split of {dataset} beside scores on {new_ones}, all images held out once in each of "
+        f"{n_divisions} divisions into folds. Dots are single runs (n = {n_runs}) or divisions (n = {n_divisions}), "
+        f"bars their mean. The first were trained on {n_train[0]} images, the others on about {n_train[1]}. No "
+        "interval is drawn."
     )
     data = pd.concat(
         {kind: table.reset_index(names=["variant", "run"]) for kind, table in kinds.items()}, names=["kind"]

@@ -6,7 +6,7 @@ from typing import Any
 from lib.claims.evidence import Evidence
 from lib.claims.reference import reference_for
 from lib.claims.verdicts import Judgement, NotRun, claim_results
-from lib.data.dataset import SYNTHETIC, Dataset, duplicates, shared_patients
+from lib.data.dataset import SYNTHETIC, Dataset, Fold, duplicates, shared_patients
 from lib.report.parameters import Parameters
 from lib.runs.plan import EXPERIMENTS, VARIANTS
 from lib.runs.run import Run
@@ -29,6 +29,11 @@ def variant_results(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     }
 
 
+def _place(fold: Fold) -> dict[str, int]:
+    """Returns where in the repeated cross-validation a run was made."""
+    return {"division": fold.repeat, "fold": fold.index}
+
+
 def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
     """Returns the side experiments as in results.json: final scores and seconds of training."""
     return {
@@ -36,7 +41,7 @@ def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, A
             variant: {
                 "label": EXPERIMENTS[experiment].variants[variant].label,
                 "epochs": of_variant[0].config.epochs,
-                "runs": [_run_results(run) | {"fold": run.fold.index if run.fold else None} for run in of_variant],
+                "runs": [_run_results(run) | (_place(run.fold) if run.fold else {}) for run in of_variant],
             }
             for variant, of_variant in of_experiment.items()
         }

@@ -101,7 +101,8 @@ class Experiment:
 
     Attributes:
         variants: by their keys.
-        seeds: runs of each variant on the dataset's own splits; 0 is as many as the report asks for.
+        seeds: runs of each variant on the dataset's own splits in a full run, and one in a quick one; 0 is as many as
+            the report asks for.
         folds: which images are divided, in place of the dataset's own splits.
         repeats: of the division; 0 is as many as the report asks for.
         full: whether it is part of a full run alone.
@@ -191,23 +192,22 @@ class Request:
             and (self.repeats or not experiment.folds)
             and (self.possible or name not in ("possible", "ladder"))
         }
-        return {name: self._plan(name, dataset) for name in EXPERIMENTS if name in wanted}
+        return {name: self.plan(experiment, dataset) for name, experiment in EXPERIMENTS.items() if name in wanted}
 
-    def _plan(self, name: str, dataset: Dataset) -> dict[str, list[Planned]]:
+    def plan(self, experiment: Experiment, dataset: Dataset) -> dict[str, list[Planned]]:
         """Returns the runs of each variant of an experiment.
 
         No two folds share a seed, so that their training noise is independent. Every run has a snapshot at the
         baseline's last epoch; in folds, at multiples of it only. Variants that differ in epochs alone are one run.
         """
-        experiment = EXPERIMENTS[name]
         places: list[Fold | None]
         if experiment.folds:
             count = Fold(experiment.folds, 0).count(dataset)  # with few patients there are fewer
             repeats = min(self.repeats, experiment.repeats or self.repeats)
             places = [Fold(experiment.folds, i, repeat=r) for r in range(repeats) for i in range(count)]
         else:
-            seeds = min(self.seeds, experiment.seeds) if experiment.seeds else self.seeds
-            places = [None] * (seeds if self.full or name != "possible" else 1)
+            fixed = min(experiment.seeds, self.seeds) if self.full else 1
+            places = [None] * (fixed if experiment.seeds else self.seeds)
         configs = {key: self._config(variant, bool(experiment.folds)) for key, variant in experiment.variants.items()}
         return {
             key: [_planned(config, configs.values(), seed, fold) for seed, fold in enumerate(places)]

@@ -9,6 +9,7 @@ import torch
 
 from lib.data.dataset import Dataset, Split
 from lib.evaluation import constant_scores
+from lib.runs.plan import SEARCHED
 from lib.runs.run import Run
 
 
@@ -64,7 +65,19 @@ def fold_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataF
         for split in ("train", "test")
     }
     levels = ["variant", "seed", "split", "image"]
-    return pd.concat(tables, names=[*levels[:3], "fold", "image"]).groupby(levels, sort=False).mean()
+    return pd.concat(tables, names=[*levels[:3], "fold", "image"]).groupby(levels).mean()
+
+
+def search_scores(in_folds: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Returns mean scores on held-out images by parameter of SEARCHED: indexed by value ("variant") and division.
+
+    Argument as `fold_scores` returns it.
+    """
+    held_out = mean_scores(in_folds).xs("test", level="split")
+    return {
+        parameter: pd.concat({value: held_out.loc[name] for value, name in values.items()}, names=["variant"])
+        for parameter, values in SEARCHED.items()
+    }
 
 
 def constant_means(split: Split) -> dict[str, dict[str, float]]:

@@ -11,7 +11,6 @@ from lib.claims.intervals import (
     contrast,
     crossed_errors,
     effect_by_seed,
-    fold_contrast,
     holm,
     image_differences,
     spearman,
@@ -110,7 +109,7 @@ def test_crossed_interval_is_that_of_plain_loops(quantity, n_train):
     half_width = stats.t.ppf(0.975, df) * se
     assert (found.ci_low, found.ci_high) == pytest.approx((effect - half_width, effect + half_width), rel=1e-10)
     assert found.p_value == pytest.approx(2 * stats.t.sf(abs(effect) / se, df), rel=1e-10)
-    assert (contrast.n_seeds, contrast.n_patients) == (4, len(set(patients[used])))
+    assert (contrast.n_runs, contrast.n_patients) == (4, len(set(patients[used])))
 
 
 def test_two_patients_of_two_images_by_hand():
@@ -300,7 +299,7 @@ def test_one_seed_tells_no_interval():
     assert np.isfinite(found.effect)
     unknown = (found.se, found.ci_low, found.p_value, contrast.over_seeds.ci_low, contrast.effective_clusters)
     assert np.isnan(unknown).all()
-    assert directional_verdict(found, contrast.n_seeds) == "undecided"
+    assert directional_verdict(found, contrast.n_runs) == "undecided"
     assert np.isnan([holm({"a": found, "b": of_p(0.02)})["a"].ci_low, holm({"a": found})["a"].p_value]).all()
     assert holm({"a": found, "b": of_p(0.02)})["b"].p_value == pytest.approx(0.04)
 
@@ -310,7 +309,7 @@ def test_one_patient_tells_no_headline_interval():
     found = contrast.over_patients
     assert np.isnan([found.se, found.ci_low, found.p_value, found.p_equivalent()]).all()
     assert contrast.over_seeds.ci_low > 0.9  # training noise alone is known
-    assert directional_verdict(found, contrast.n_seeds) == "undecided"
+    assert directional_verdict(found, contrast.n_runs) == "undecided"
 
 
 def test_variants_that_never_differ_are_equivalent():
@@ -357,7 +356,7 @@ def test_image_differences_agree_with_the_differences_of_means():
     expected = means.loc["noise"] - means.loc["baseline"]
     for quantity in ("test", "train", "gap"):
         assert effect_by_seed(differences, quantity) == pytest.approx(expected[quantity].tolist())
-        assert contrast(differences, quantity).effect == pytest.approx(expected[quantity].mean())
+        assert contrast(differences, quantity).over_patients.effect == pytest.approx(expected[quantity].mean())
 
 
 def test_with_very_many_images_the_interval_is_that_of_independent_ones():
@@ -366,30 +365,6 @@ def test_with_very_many_images_the_interval_is_that_of_independent_ones():
     errors = crossed_errors(values, np.full(5000, 1 / 5000), np.arange(5000))
     assert errors.se[0] == pytest.approx(stats.sem(values[0].mean(axis=0)), rel=1e-3)
     assert errors.effective_clusters == pytest.approx(5001)
-
-
-def test_fold_contrast_by_hand():
-    """Of -1, 0, 1, 2, 3 the mean is 1 and the variance 2.5; 1/5 + 1/4 = 0.45; t(4) at 97.5% is 2.776445."""
-    found = fold_contrast([-1.0, 0.0, 1.0, 2.0, 3.0])
-    half_width = 2.776445 * np.sqrt(2.5 * 0.45)
-    assert (found.effect, found.ci_low, found.ci_high) == pytest.approx((1, 1 - half_width, 1 + half_width), abs=1e-5)
-    assert found.df == 4
-
-
-def test_fold_contrast_is_wider_than_a_t_test_of_independent_folds_by_its_correction():
-    values = np.random.default_rng(3).normal(0.1, 1, 5)
-    plain = stats.ttest_1samp(values, 0).confidence_interval()
-    found = fold_contrast(list(values))
-    assert found.ci_high - found.ci_low == pytest.approx((plain.high - plain.low) * 1.5)  # sqrt(0.45 / 0.2)
-
-
-def test_one_fold_tells_no_interval():
-    assert np.isnan(fold_contrast([0.1]).ci_low)
-
-
-def test_folds_decide_whatever_their_number():
-    assert directional_verdict(normal(0.01, 0.02), None) == "supported"
-    assert directional_verdict(normal(float("nan"), float("nan")), None) == "undecided"
 
 
 def test_a_third_variant_with_other_seeds_changes_nothing():

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from trained import lend_this_process, trained_runs
@@ -10,7 +11,17 @@ from lib.data.dataset import Dataset, Fold
 from lib.evaluation import METRICS, evaluate
 from lib.runs import finish, store, task, workers
 from lib.runs.finish import TrainingError, finished, report_runs
-from lib.runs.plan import EXPERIMENTS, VARIANTS, Experiment, Planned, Request, Variant, plan, variant_config
+from lib.runs.plan import (
+    EXPERIMENTS,
+    LADDER,
+    SEARCHED,
+    SETTINGS,
+    VARIANTS,
+    Planned,
+    Request,
+    Variant,
+    variant_config,
+)
 from lib.runs.run import stored_run
 from lib.runs.scores import extreme_images, fold_scores, image_scores, mean_scores
 from lib.training import train
@@ -128,30 +139,60 @@ def test_a_run_that_vanished_from_the_store_is_not_left_out_in_silence(discs: Da
         trained_runs(discs, ["baseline"], seeds=1, epochs=1)
 
 
-def test_a_full_study_plans_the_runs_that_the_protocol_asks_for():
-    plans = {name: plan(experiment, Request(seeds=20, epochs=60)) for name, experiment in EXPERIMENTS.items()}
+@pytest.fixture(scope="module")
+def plans(discs: Dataset):
+    return Request(seeds=20, epochs=60, full=True, possible=True).plans(discs)
+
+
+def test_a_full_study_plans_the_runs_that_the_protocol_asks_for(plans):
     counts = {name: {v: len(of_v) for v, of_v in of_name.items()} for name, of_name in plans.items()}
-    assert counts["variants"] == {"baseline": 20, "noise": 20, "longer": 20, "dropout": 20, "l2": 20}
-    assert counts["deeper"] == {"deeper": 20}
-    assert counts["l2"] == {"0": 5, "5e-06": 5, "5e-05": 5, "0.0005": 5, "0.005": 5}
-    assert counts["new patients"] == {"baseline": 10, "noise": 10, "longer": 10, "dropout": 10, "l2": 10}
-    one, two = (plans["dropout layers"][name][0].config for name in ("one", "two"))
-    assert (one.network, one.dropout, one.epochs) == ("dropout_CNN_segment", 0.5, 120)
+    assert list(counts) == list(EXPERIMENTS)
+    assert counts["variants"] == dict.fromkeys(VARIANTS, 20)
+    assert (counts["deeper"], counts["possible"]) == ({"deeper": 20}, {"possible": 5})
+    assert counts["new patients"] == dict.fromkeys((*VARIANTS, *SETTINGS), 8 * 5)
+    assert set(counts["searches"].values()) == {2 * 5}
+    assert counts["ladder"] == dict.fromkeys(LADDER, 5)
+    one, two = (plans["new patients"][name][0].config for name in ("dropout", "two dropouts"))
+    assert (one.network, one.dropout, one.epochs) == ("dropout_CNN_segment", None, 120)
     assert (two.network, two.dropout, two.epochs) == ("two_dropouts_CNN_segment", None, 120)
-    zeros = {plans[name]["0"][0] for name in ("noise_std", "dropout", "l2")}
-    assert len(zeros) == 1  # one baseline for the three searches: trained once
+    for searched in SEARCHED.values():
+        assert set(searched.values()) <= {*counts["new patients"], *counts["searches"]}
+
+
+def test_every_image_is_held_out_once_in_a_division_by_a_fold_with_a_seed_of_its_own(plans, discs: Dataset):
+    noise = plans["new patients"]["noise"]
+    assert [p.config.seed for p in noise] == list(range(40))
+    assert [(p.fold.repeat, p.fold.index) for p in noise] == [(i // 5, i % 5) for i in range(40)]
+    for repeat in (0, 7):
+        held_out = np.concatenate([p.fold.divide(discs)["test"] for p in noise if p.fold.repeat == repeat])
+        assert sorted(held_out) == list(range(len(discs.train) + len(discs.test)))
+    assert noise[0].fold.divide(discs)["test"].tolist() != noise[5].fold.divide(discs)["test"].tolist()
+    assert [(p.config.seed, p.fold) for p in plans["new patients"]["l2"]] == [(p.config.seed, p.fold) for p in noise]
+
+
+def test_a_quick_report_plans_three_runs_and_one_network_of_today(discs: Dataset):
+    quick = Request(seeds=3, epochs=60, possible=True).plans(discs)
+    assert {name: {len(of_v) for of_v in of_name.values()} for name, of_name in quick.items()} == {
+        "variants": {3},
+        "possible": {1},
+    }
+    assert list(Request(seeds=3, epochs=60).plans(discs)) == ["variants"]
+    assert not {"new patients", "searches", "ladder"} & set(
+        Request(seeds=3, epochs=60, full=True, repeats=0, possible=True).plans(discs)
+    )
 
 
 @pytest.mark.parametrize(("epochs", "every"), [(60, 5), (6, 3), (7, 1), (1, 1)])
-def test_the_baseline_trains_on_and_is_the_longer_one_as_well(epochs, every):
+def test_the_baseline_trains_on_and_is_the_longer_one_as_well(epochs, every, discs: Dataset):
     """One run serves both, with a snapshot where the shorter one ends; other variants are as they were."""
-    plans = plan(EXPERIMENTS["variants"], Request(seeds=2, epochs=epochs))
+    every_plan = Request(seeds=2, epochs=epochs, full=True).plans(discs)
+    plans = every_plan["variants"]
     for baseline, longer in zip(plans["baseline"], plans["longer"], strict=True):
         assert baseline == Planned(longer.config, None, epochs)
         assert (longer.config.epochs, longer.config.snapshot_every, longer.until) == (2 * epochs, every, None)
     every_run = [planned for of_variant in plans.values() for planned in of_variant]
     assert {planned.config.snapshot_every for planned in every_run} == {every}
-    in_folds = plan(EXPERIMENTS["new patients"], Request(seeds=2, epochs=epochs))
+    in_folds = every_plan["new patients"]
     for baseline, longer in zip(in_folds["baseline"], in_folds["longer"], strict=True):
         assert baseline == longer._replace(until=epochs)
         assert longer.config.snapshot_every == epochs
@@ -170,24 +211,21 @@ def test_a_run_cut_at_an_epoch_is_the_run_of_so_many_epochs(discs: Dataset):
     assert not torch.equal(longer.weights["conv1.weight"], cut.weights["conv1.weight"])
 
 
-def test_runs_of_folds_share_no_seed_but_those_of_two_variants_do():
-    experiment = Experiment(VARIANTS, tuple(Fold("all", index) for index in range(5)), seeds=2)
-    planned = plan(experiment, Request(seeds=20, epochs=60))
-    assert [(p.config.seed, p.fold.index) for p in planned["noise"]] == [(i, i // 2) for i in range(10)]
-    assert [(p.config.seed, p.fold) for p in planned["l2"]] == [(p.config.seed, p.fold) for p in planned["noise"]]
-
-
 def test_runs_in_folds_are_trained_on_the_other_folds_and_scored_on_their_own(discs: Dataset):
-    experiment = Experiment({"baseline": VARIANTS["baseline"]}, (Fold("train", 0), Fold("train", 1)), seeds=1)
-    planned = plan(experiment, Request(seeds=20, epochs=2))
-    runs = {"baseline": list(finished(discs, planned["baseline"], workers=1).values())}
+    planned = Request(seeds=1, epochs=2, full=True, repeats=1).plans(discs)["new patients"]["noise"][:2]
+    runs = {"baseline": list(finished(discs, planned, workers=1).values())}
     for run in runs["baseline"]:
         data = run.fold.of_dataset(discs)
         training = train(run.config, data.train.images, data.train.masks)
         assert all(torch.equal(run.weights[name], value) for name, value in training.network.state_dict().items())
         images, masks = torch.from_numpy(data.test.images), torch.from_numpy(data.test.masks)
-        expected = evaluate(training.network, images, masks)["dice"].mean().item()
-        assert fold_scores(runs).loc[("baseline", run.fold.index, "test"), "dice"] == pytest.approx(expected)
+        expected = evaluate(training.network, images, masks)["dice"]
+        found = fold_scores(runs, discs)["dice"]["baseline", 0, "test"][list(data.test.names)]
+        assert found.to_numpy() == pytest.approx(expected.numpy())
+    first, second = (run.fold.divide(discs)["train"].tolist() for run in runs["baseline"])
+    name = run.fold.names(discs)[next(image for image in first if image in second)]
+    seen = [r.scores[2]["train"]["dice"][r.fold.of_dataset(discs).train.names.index(name)] for r in runs["baseline"]]
+    assert fold_scores(runs, discs)["dice"]["baseline", 0, "train", name] == pytest.approx(np.mean(seen))
 
 
 def test_evidence_of_a_quick_report_has_scores_after_equal_epochs(discs: Dataset):
@@ -195,7 +233,7 @@ def test_evidence_of_a_quick_report_has_scores_after_equal_epochs(discs: Dataset
         found = evidence(report_runs(discs, Request(seeds=1, epochs=epochs)), discs)
         assert found.at_epoch == common
         assert set(found.equal_epochs.index.unique("variant")) == {"baseline", "dropout"}
-        assert found.folds == {}
+        assert found.in_folds is None
         assert list(found.by_image.index.unique("variant")) == list(VARIANTS)
 
 
