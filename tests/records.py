@@ -1,8 +1,13 @@
 """Judgements made by hand, for tests of what draws and words them, and of stored ones."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+import pandas as pd
+import pytest
+
+from lib.claims.evidence import Evidence
 from lib.claims.intervals import Estimate, Interval
 from lib.claims.verdicts import (
     CLAIMS,
@@ -11,6 +16,7 @@ from lib.claims.verdicts import (
     DepthJudgement,
     Judgement,
     NotRun,
+    contrasts,
 )
 
 KINDS = {"C1": DepthJudgement, "C2": CorrelationJudgement}
@@ -56,6 +62,46 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
         also={also["measure"]: of_type(Interval, also) for also in results["also"]},
         **of_kind,
     )
+
+
+def evidence_of(table: pd.DataFrame) -> Evidence:
+    """The part of the evidence that `image_table` keeps, enough to judge every contrast again."""
+    table = table.astype({"image": str, "patient": str})
+    images = table.drop_duplicates("image").set_index("image")["patient"]
+    known = "-1" not in set(images)
+    frames = {
+        place: of.rename(columns={"run": "seed"}).set_index(["variant", "seed", "split", "image"]).sort_index()
+        for place, of in table.groupby("place")
+    }
+    patients = {(split, image): who for split in ("train", "test", "testB") for image, who in images.items()}
+    return Evidence(
+        by_image=frames["splits"],
+        at_epoch=None,
+        equal_epochs=None,
+        in_folds=frames.get("folds"),
+        patients=patients if known else None,
+        fold_patients=dict(images) if known else None,
+        constant_answer=pd.DataFrame(),
+        border_contrast=None,
+    )
+
+
+def check_recomputed(table: pd.DataFrame, claims: Sequence[dict[str, Any]]) -> int:
+    """Asserts effect, se, df and both intervals of every contrast claim from single images; returns how many."""
+    evidence, checked = evidence_of(table), 0
+    for metric in ("dsc", "dice"):
+        found = contrasts(evidence, metric)
+        for claim in CLAIMS:
+            stored = next(c for c in claims if (c["id"], c["metric"]) == (claim.id, metric))
+            if claim.id == "C3d" or (claim.variant, claim.quantity) not in found or stored["verdict"] == "not run":
+                continue
+            measured = found[claim.variant, claim.quantity]
+            ours = {**vars(measured.over_patients), "seed_effect": measured.over_seeds.effect}
+            ours |= {"seed_low": measured.over_seeds.ci_low, "seed_high": measured.over_seeds.ci_high}
+            for name in ("effect", "se", "df", "ci_low", "ci_high", "seed_effect", "seed_low", "seed_high"):
+                assert ours[name] == pytest.approx(nan_for_none(stored[name]), rel=1e-3, abs=2e-6, nan_ok=True), name
+            checked += 1
+    return checked
 
 
 def written(**changes: Any) -> dict[str, Any]:

@@ -87,6 +87,24 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
     )
 
 
+def image_table(evidence: Evidence) -> pd.DataFrame:
+    """Returns the scores of every image by every run that claims are judged by, in numbers alone, without names.
+
+    Returns:
+        One row for each image in each run: where it was scored ("splits", or "folds" of all images), variant, run (its
+        seed, or the number of the division), split, numbers of image and patient (-1: not known), loss, DSC and Dice.
+        An image has one number, and a patient too, wherever they are scored.
+    """
+    tables = {"splits": evidence.by_image} | ({} if evidence.in_folds is None else {"folds": evidence.in_folds})
+    table = pd.concat({place: of[["loss", *SCORES]] for place, of in tables.items()}, names=["place"]).reset_index()
+    in_folds = table["place"] == "folds"  # where an image is called by its split and name
+    called = table["image"].where(in_folds, table["split"] + " " + table["image"])
+    patients = {f"{split} {image}": who for (split, image), who in (evidence.patients or {}).items()}
+    return table.assign(
+        image=pd.factorize(called)[0], patient=pd.factorize(called.map(patients))[0], run=table["seed"]
+    )[["place", "variant", "run", "split", "image", "patient", "loss", *SCORES]]
+
+
 def of_images(dataset: Dataset) -> dict[str, Any]:
     """Returns the attributes of `Evidence` that come from the images alone."""
     return {

@@ -15,7 +15,7 @@ from typing import Any
 from lib import _files
 from lib._errors import UserError, run_command
 from lib._files import delete, lock, publish, recover, temporary_files, unlock
-from lib.claims.evidence import Evidence, evidence
+from lib.claims.evidence import Evidence, evidence, image_table
 from lib.claims.intervals import FEWEST_SEEDS
 from lib.claims.verdicts import Judgement, NotRun, judge
 from lib.data.dataset import Dataset
@@ -137,6 +137,7 @@ def _write_page(
     )
     shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
     gallery = pictures(first, dataset.test, shown)
+    image_table(measured).to_csv(new / "scores.csv.xz", index=False, float_format="%.6f")
     for kind in ("png", "svg"):
         (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
     (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_discs
+from records import check_recomputed
 from trained import trained_runs
 
-from lib.claims.evidence import Evidence, border_contrast, of_images
+from lib.claims.evidence import Evidence, border_contrast, image_table, of_images
 from lib.claims.intervals import Interval, contrast, image_differences
 from lib.claims.verdicts import CLAIMS, PRIMARY, Judgement, NotRun, claim_results, contrasts, judge
 from lib.claims.words import (
@@ -429,3 +430,15 @@ def test_shuffling_the_variants_of_real_runs_makes_what_was_decided_vanish(discs
                 shuffled.loc[(variant, run), :] = by_image.loc[(other, run)].to_numpy()
         decided += verdicts(shuffled, discs)["C3a"] in ("supported", "contradicted")
     assert decided <= 4
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["patients known", "patients unknown"])
+def test_every_interval_follows_from_the_table_of_single_images(dataset: Dataset, known):
+    data = dataset if known else replace(dataset, train=replace(dataset.train, patients=None))
+    evidence = replace(full(dataset, l2=-0.02), **of_images(data))
+    table = image_table(evidence)
+    assert table.select_dtypes("number").shape[1] == len(table.columns) - 3  # place, variant and split are words
+    assert check_recomputed(table, [claim_results(each) for each in judge(evidence)]) == 2 * 9
+    table.loc[(table["variant"] == "noise") & (table["place"] == "folds") & (table["split"] == "test"), "dsc"] += 0.001
+    with pytest.raises(AssertionError, match="effect"):
+        check_recomputed(table, [claim_results(each) for each in judge(evidence)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from records import judgement
+from records import check_recomputed, judgement
 from trained import trained_runs
 
 from lib._files import ROOT
@@ -142,6 +142,12 @@ def test_committed_references_are_full_studies_that_tell_no_folder(path: Path):
     verdicts = pd.DataFrame(content["claims"])
     assert set(verdicts["verdict"]) <= {"supported", "contradicted", "not supported", "undecided"}
     assert verdicts["ci_low"].notna().all()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("reports/reference/*/scores.csv.xz")), ids=lambda p: p.parent.name)
+def test_every_interval_of_a_committed_reference_follows_from_its_single_images(path: Path):
+    claims = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))["claims"]
+    assert check_recomputed(pd.read_csv(path), claims) == 2 * 9
 
 
 def test_the_reference_of_the_embedded_set_is_of_this_embedded_set():
