@@ -15,8 +15,9 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 # Before lib is imported, so that kernels and workers inherit it: what the user keeps is none of the tests' business.
-_kept = tempfile.TemporaryDirectory(prefix="kept-")
-os.environ |= {"REPORT_RUNS": f"{_kept.name}/runs", "REPORT_CACHE": f"{_kept.name}/cache"}
+if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes share what theirs has made
+    _kept = tempfile.TemporaryDirectory(prefix="kept-")
+    os.environ |= {"REPORT_RUNS": f"{_kept.name}/runs", "REPORT_CACHE": f"{_kept.name}/cache"}
 
 from lib import _files
 from lib.data.dataset import Dataset, Split

@@ -237,6 +237,7 @@ def _pair_up(folder: Path, files: list[_File], found: Found, problems: list[Prob
     bare = {split for split in {file.split for file in images} if split not in {mask.split for mask in masks}}
     if masks and bare and "train" not in bare:  # a challenge keeps the masks of its test images to itself
         found.left_out += [f"{split}: {sum(i.split == split for i in images)} images without masks" for split in bare]
+        files = [file for file in files if file.role != "image" or file.split not in bare]  # told of already
         images = [image for image in images if image.split not in bare]
     matched = _match(images, masks, found)
     used = {mask.path for of_one in matched.values() for mask in of_one}
@@ -335,8 +336,10 @@ def find_pairs(folder: Path, test_fraction: float, problems: list[Problem]) -> F
     plain = any(part.lower() in SPLITS for inner in parts.values() for part in inner)
     divide = pairs and (not splits or (present == {"train"} and not plain))  # a folder called train wants one for test
     for split in ("train", "test"):
-        if splits and not (divide or split in present or any(file.split == split for file in files)):
-            problems.append(Problem(folder / split, "a folder of images and masks", "none"))
+        there = any(file.split == split for file in files)
+        if splits and not (divide or split in present or (there and problems)):  # which say what is wrong there
+            found_there = "images without masks" if there else "none"
+            problems.append(Problem(folder / split, "a folder of images and masks", found_there))
     if divide and any(left.endswith("in no split") for left in found.left_out):
         problems.append(Problem(folder / "test", "a folder of images and masks beside train", "none"))
     pairs = _add_groups(around, pairs, tables, found, problems)

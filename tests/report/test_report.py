@@ -100,6 +100,17 @@ def test_parameters_are_read_with_their_types():
     assert parameters.epochs == Parameters().epochs == 60
 
 
+@pytest.mark.parametrize(("size", "told"), [(16, ""), (128, "memory: about 0.1 GB a process in training\n")])
+def test_memory_is_told_where_it_is_worth_a_word(size, told, tmp_path: Path, monkeypatch, capsys):
+    def refuse(target: Path) -> None:
+        raise UserError("this far")
+
+    monkeypatch.setattr(make, "_only_this_process", refuse)
+    splits = draw_discs(3, 1, size), draw_discs(2, 2, size)
+    assert main([f"DATASET={write_dataset(Dataset('discs', *splits), tmp_path / 'discs')}"]) == 2
+    assert re.sub("(?m)^(data|  ).*\n", "", capsys.readouterr().out) == told
+
+
 @pytest.mark.parametrize("name", ["synthetic", "reference", "x-study", "x.failed", "../x", "a/b", ".x", "x" * 101])
 def test_names_that_would_hide_or_leave_the_reports_folder_are_refused(name, discs: Dataset):
     with pytest.raises(UserError, match="expected a folder name"):
