@@ -55,6 +55,20 @@ def write_dataset(dataset: Dataset, folder: Path) -> Path:
     return folder
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_times(results: dict, of_runs: bool = False) -> dict:
+    """Without what tells time; where runs were trained anew, without the time that took as well."""
+    for key in ("started", "seconds", "seconds_by_section", "git_commit", "git_dirty", "source"):
+        results["provenance"].pop(key)
+    for run in (run for variant in results["variants"].values() for run in variant["runs"] if of_runs):
+        run.pop("seconds")
+        run["history"].pop("seconds")
+    return results
+
+
 @pytest.fixture
 def folder(discs: Dataset, tmp_path: Path) -> Path:
     return write_dataset(discs, tmp_path / "discs")
