@@ -311,6 +311,18 @@ def test_where_no_process_can_be_started_the_command_says_so_and_ends(
     unlock(held)
 
 
+def test_workers_end_while_a_large_state_is_on_its_way_to_one_that_does_not_read(discs: Dataset):
+    with workers.local_workers(1, discs) as local:
+        psutil.Process(local.submit(os.getpid).result()).suspend()
+        local.submit(len, bytes(10**7))
+        time.sleep(0.5)
+        ending = threading.Thread(target=local.close, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()  # or it would be for ever
+    assert worker_processes() == []
+
+
 def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(discs: Dataset, runs_folder: Path):
     config = variant_config("baseline", 0, 10_000)
     folder = store.folder_of(config, discs)
