@@ -23,15 +23,8 @@ from lib.data.images import SUFFIXES
 
 # Words of folders' names, in small letters; what is none of these is a patient, a class, or a folder around all.
 SPLITS = {"testa": "test", "testb": "testB", "test": "test", "testing": "test", "ts": "test"}
-SPLITS |= {
-    "train": "train",
-    "training": "train",
-    "tr": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-}
+SPLITS |= dict.fromkeys(("train", "training", "tr"), "train")
+SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
 IMAGES = re.compile("images?|imgs?|originals?|jpegimages|input|data")
 MASKS = re.compile(
     "masks?|labels?|annotations?|anno|gt|groundtruth|manual1?|segs?|segmentations?|trimaps|lesion|"
@@ -424,14 +417,6 @@ def read_table(
     return table
 
 
-def _bytes(file: Path, problems: list[Problem]) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        problems.append(Problem(file, "a file that can be read", error.strerror))
-        return b""
-
-
 def _add_groups(
     folder: Path, pairs: list[Pair], tables: list[Path], found: Found, problems: list[Problem]
 ) -> list[Pair]:
@@ -452,9 +437,7 @@ def _add_groups(
         found.told.setdefault("groups", _hint_of_groups(pairs))
         return pairs
     file, before = ours[0], len(problems)
-    data = _bytes(file, problems)
-    if len(problems) > before:
-        return pairs
+    data = file.read_bytes()
     header = re.split("[,;\t]", data.decode("utf-8-sig", "replace").splitlines()[0].lower()) if data.strip() else []
     header = [column.strip(' "') for column in header]
     usual = "patient" if file.name.lower() == "images.csv" else "group"
@@ -496,7 +479,7 @@ def _hint_of_groups(pairs: list[Pair]) -> str:
 
 def _add_grades(file: Path, pairs: list[Pair], found: Found, problems: list[Problem]) -> list[Pair]:
     """Adds patients from the table of the Warwick-QU images, which calls image_07 of Train train_7."""
-    table = read_table(file, _bytes(file, problems), ("name", "patient ID"), 1, problems)
+    table = read_table(file, file.read_bytes(), ("name", "patient ID"), 1, problems)
     originals = {"train": "train_", "test": "testA_", "testB": "testB_"}
     with_patients = []
     for pair in pairs:

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from distributed import Client
 from trained import lend_this_process, trained_runs
 
 from lib._errors import FailedRun, UserError
@@ -519,8 +520,11 @@ def start_worker(tmp_path: Path, monkeypatch) -> Iterator[Callable[[], subproces
 
 @pytest.fixture
 def scheduler(start_worker) -> list[subprocess.Popen[bytes]]:
-    """The two workers of a scheduler."""
-    return [start_worker() for _ in range(2)]
+    """The two workers of a scheduler, both there: data that are sent then survive one of them."""
+    both = [start_worker() for _ in range(2)]
+    with Client(os.environ["DASK_SCHEDULER_ADDRESS"]) as client:
+        client.wait_for_workers(2, timeout=60)
+    return both
 
 
 def test_dask_workers_give_the_same_bits_and_the_runs_of_one_that_dies_go_to_the_other(
