@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,12 +16,12 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 # Before lib is imported, so that kernels and workers inherit it: what the user keeps is none of the tests' business.
-_kept = tempfile.TemporaryDirectory(prefix="kept-")
-os.environ |= {"REPORT_RUNS": f"{_kept.name}/runs", "REPORT_CACHE": f"{_kept.name}/cache"}
+if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes share what theirs has made
+    _kept = tempfile.TemporaryDirectory(prefix="kept-")
+    os.environ |= {"REPORT_RUNS": f"{_kept.name}/runs", "REPORT_CACHE": f"{_kept.name}/cache"}
 
-from lib import _files
-from lib.data.dataset import Dataset, Split
-from lib.report.make import main
+if TYPE_CHECKING:  # lib takes seconds to import, which the process that only hands out tests need not spend
+    from lib.data.dataset import Dataset, Split
 
 CHROMIUM = shutil.which("chromium")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -30,8 +31,10 @@ settings.register_profile("project", deadline=None, derandomize=True)  # the mac
 settings.load_profile("project")
 
 
-def draw_discs(count: int, seed: int, size: int = 16) -> Split:
+def draw_discs(count: int, seed: int, size: int = 16) -> "Split":
     """Bright discs on a dark ground: a task that the study's network learns in a few steps."""
+    from lib.data.dataset import Split
+
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     centres = rng.uniform(4, size - 4, (count, 2))
@@ -41,11 +44,13 @@ def draw_discs(count: int, seed: int, size: int = 16) -> Split:
 
 
 @pytest.fixture(scope="session")
-def discs() -> Dataset:
+def discs() -> "Dataset":
+    from lib.data.dataset import Dataset
+
     return Dataset("discs", draw_discs(10, seed=1), draw_discs(6, seed=2))
 
 
-def write_dataset(dataset: Dataset, folder: Path) -> Path:
+def write_dataset(dataset: "Dataset", folder: Path) -> Path:
     for name, split in (("Train", dataset.train), ("Test", dataset.test)):
         (folder / name).mkdir(parents=True)
         for stem, image, mask in zip(split.names, split.images, split.masks, strict=True):
@@ -54,14 +59,31 @@ def write_dataset(dataset: Dataset, folder: Path) -> Path:
     return folder
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_times(results: dict, of_runs: bool = False) -> dict:
+    """Without what tells time; where runs were trained anew, without the time that took as well."""
+    for key in ("started", "seconds", "seconds_by_section", "git_commit", "git_dirty", "source"):
+        results["provenance"].pop(key)
+    for run in (run for variant in results["variants"].values() for run in variant["runs"] if of_runs):
+        run.pop("seconds")
+        run["history"].pop("seconds")
+    return results
+
+
 @pytest.fixture
-def folder(discs: Dataset, tmp_path: Path) -> Path:
+def folder(discs: "Dataset", tmp_path: Path) -> Path:
     return write_dataset(discs, tmp_path / "discs")
 
 
 @pytest.fixture(scope="session")
-def made_once(discs: Dataset, tmp_path_factory) -> Path:
+def made_once(discs: "Dataset", tmp_path_factory) -> Path:
     """The report of the discs, made by real kernels once in a session, for all processes that run its tests."""
+    from lib import _files
+    from lib.report.make import main
+
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
     while (lock := _files.lock(shared)) is None:

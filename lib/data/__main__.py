@@ -50,12 +50,13 @@ def _print(title: str, lines: Sequence[str], most: int = 12) -> None:
 def _read_as(reading: Reading) -> list[str]:
     """Returns how a folder was understood, and what is in it if nothing is wrong."""
     dataset = reading.dataset
+    notes = dataset.notes if dataset else notes_of(reading.found)
+    lines = [note for note in notes if not note.startswith("left out: ")]
     if dataset is None:
-        return list(notes_of(reading.found))
+        return lines
     sizes = sorted({size for split in dataset.splits.values() for size in split.original_sizes or ()})
     shown = ", ".join(f"{width}x{height}" for height, width in sizes[:6])
     more = f" and {len(sizes) - 6} more" if len(sizes) > 6 else ""
-    lines = [note for note in dataset.notes if not note.startswith("left out: ")]
     lines += [f"original sizes: {shown}{more}", *dataset.summary().to_string().splitlines()]
     lines += ["equal images: " + ", ".join("/".join(image) for image in same) for same in duplicates(dataset)[:3]]
     for (first, second), patients in (shared_patients(dataset) or {}).items():

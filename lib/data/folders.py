@@ -23,15 +23,8 @@ from lib.data.images import SUFFIXES
 
 # Words of folders' names, in small letters; what is none of these is a patient, a class, or a folder around all.
 SPLITS = {"testa": "test", "testb": "testB", "test": "test", "testing": "test", "ts": "test"}
-SPLITS |= {
-    "train": "train",
-    "training": "train",
-    "tr": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-}
+SPLITS |= dict.fromkeys(("train", "training", "tr"), "train")
+SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
 IMAGES = re.compile("images?|imgs?|originals?|jpegimages|input|data")
 MASKS = re.compile(
     "masks?|labels?|annotations?|anno|gt|groundtruth|manual1?|segs?|segmentations?|trimaps|lesion|"
@@ -237,6 +230,7 @@ def _pair_up(folder: Path, files: list[_File], found: Found, problems: list[Prob
     bare = {split for split in {file.split for file in images} if split not in {mask.split for mask in masks}}
     if masks and bare and "train" not in bare:  # a challenge keeps the masks of its test images to itself
         found.left_out += [f"{split}: {sum(i.split == split for i in images)} images without masks" for split in bare]
+        files = [file for file in files if file.role != "image" or file.split not in bare]  # told of already
         images = [image for image in images if image.split not in bare]
     matched = _match(images, masks, found)
     used = {mask.path for of_one in matched.values() for mask in of_one}
@@ -335,8 +329,10 @@ def find_pairs(folder: Path, test_fraction: float, problems: list[Problem]) -> F
     plain = any(part.lower() in SPLITS for inner in parts.values() for part in inner)
     divide = pairs and (not splits or (present == {"train"} and not plain))  # a folder called train wants one for test
     for split in ("train", "test"):
-        if splits and not (divide or split in present or any(file.split == split for file in files)):
-            problems.append(Problem(folder / split, "a folder of images and masks", "none"))
+        there = any(file.split == split for file in files)
+        if splits and not (divide or split in present or (there and problems)):  # which say what is wrong there
+            found_there = "images without masks" if there else "none"
+            problems.append(Problem(folder / split, "a folder of images and masks", found_there))
     if divide and any(left.endswith("in no split") for left in found.left_out):
         problems.append(Problem(folder / "test", "a folder of images and masks beside train", "none"))
     pairs = _add_groups(around, pairs, tables, found, problems)
@@ -421,14 +417,6 @@ def read_table(
     return table
 
 
-def _bytes(file: Path, problems: list[Problem]) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        problems.append(Problem(file, "a file that can be read", error.strerror))
-        return b""
-
-
 def _add_groups(
     folder: Path, pairs: list[Pair], tables: list[Path], found: Found, problems: list[Problem]
 ) -> list[Pair]:
@@ -449,9 +437,7 @@ def _add_groups(
         found.told.setdefault("groups", _hint_of_groups(pairs))
         return pairs
     file, before = ours[0], len(problems)
-    data = _bytes(file, problems)
-    if len(problems) > before:
-        return pairs
+    data = file.read_bytes()
     header = re.split("[,;\t]", data.decode("utf-8-sig", "replace").splitlines()[0].lower()) if data.strip() else []
     header = [column.strip(' "') for column in header]
     usual = "patient" if file.name.lower() == "images.csv" else "group"
@@ -493,7 +479,7 @@ def _hint_of_groups(pairs: list[Pair]) -> str:
 
 def _add_grades(file: Path, pairs: list[Pair], found: Found, problems: list[Problem]) -> list[Pair]:
     """Adds patients from the table of the Warwick-QU images, which calls image_07 of Train train_7."""
-    table = read_table(file, _bytes(file, problems), ("name", "patient ID"), 1, problems)
+    table = read_table(file, file.read_bytes(), ("name", "patient ID"), 1, problems)
     originals = {"train": "train_", "test": "testA_", "testB": "testB_"}
     with_patients = []
     for pair in pairs:

@@ -213,7 +213,8 @@ def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
 def _read(file: Path | BytesIO, name: str | Path) -> Pixels:
     """Returns what is stored in a file, upright."""
     try:
-        head = file.getvalue()[:4] if isinstance(file, BytesIO) else _head(file)
+        with file.open("rb") if isinstance(file, Path) else BytesIO(file.getvalue()) as opened:
+            head = opened.read(4)
         if head[:2] in (b"II", b"MM") and head[2:] in (b"*\0", b"\0*", b"+\0", b"\0+"):
             return _read_tiff(file, name)
         with Image.open(file, formats=FORMATS) as image:
@@ -247,11 +248,6 @@ def _read(file: Path | BytesIO, name: str | Path) -> Pixels:
         raise Problem(name, "a readable image", known) from error
     except Exception as error:  # decoders raise nearly anything for damaged files, by format and by damage
         raise Problem(name, "a readable image", reason(error)) from error
-
-
-def _head(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(4)
 
 
 def _check_pixels(name: str | Path, width: int, height: int) -> None:

@@ -70,7 +70,10 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
     height, width = dataset.image_size
     train, test, memory = len(dataset.train), len(dataset.test), height * width * BYTES_A_PIXEL / 1e9
     print(f"data: {dataset.name}, {train} training and {test} test images of {width}x{height}")
-    print(*(f"  {note}" for note in dataset.notes), f"memory: about {memory:.1f} GB a process in training", sep="\n")
+    for note in dataset.notes:
+        print(f"  {note}")
+    if memory >= 0.1:
+        print(f"memory: about {memory:.1f} GB a process in training")
     with _only_this_process(target) as staging:
         # These take seconds to import, for which a user's mistake need not wait.
         from lib.report import notebooks

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lib._errors import reason
 from lib.data.dataset import Dataset, Fold, Split
-from lib.evaluation import METRICS, constant_scores, predict
+from lib.evaluation import METRICS, predict
 from lib.runs import store
 from lib.runs.plan import Planned
 from lib.training import Training, TrainingConfig, build_network
@@ -77,16 +77,6 @@ class Run:
             snapshots={at: weights for at, weights in self.snapshots.items() if at <= epoch},
             scores={at: scores for at, scores in self.scores.items() if at <= epoch},
         )
-
-    def learned(self, dataset: Dataset) -> bool:
-        """Whether the images it was trained on have a higher DSC than they have by either constant answer.
-
-        Where training diverged, a network answers the same for every pixel, or worse: comparing it means nothing.
-        """
-        trained = (self.fold.of_dataset(dataset) if self.fold else dataset).train
-        constant = constant_scores(torch.from_numpy(trained.masks)).values()
-        reached = self.scores[self.config.epochs]["train"]["dsc"].mean()
-        return all(bool(reached > scores["dsc"].mean()) for scores in constant)
 
     def network(self) -> nn.Module:
         """Returns the trained network."""

@@ -84,10 +84,13 @@ class LocalWorkers:
             self._idle.append(self._busy.pop(done))
         while True:
             pool = self._idle.pop() if self._idle else self._new_process()
-            with suppress(BrokenProcessPool):  # it died after its last task
+            try:
                 future = pool.submit(function, *arguments)
-                self._busy[future] = pool
-                return future
+            except BrokenProcessPool:  # it died after its last task
+                _kill(pool)
+                continue
+            self._busy[future] = pool
+            return future
 
     def _new_process(self) -> ProcessPoolExecutor:
         """Returns a new pool of one process that has the dataset and was started with WORKER_ENVIRONMENT."""
@@ -121,6 +124,9 @@ def _kill(pool: ProcessPoolExecutor) -> None:
     """Ends the process of a pool; one that was stopped by a signal would not end by a gentler one."""
     for process in list((pool._processes or {}).values()):  # Python 3.14 has pool.kill_workers()
         process.kill()
+    # Before Python 3.11.5 (Debian 12 has 3.11.2) the pool waits for ever to write what nobody will read.
+    if queue := pool._call_queue:  # type: ignore[attr-defined]
+        queue._reader.close()
 
 
 def _follow_parent() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from records import check_recomputed, judgement
-from trained import trained_runs
+from trained import lend_this_process, trained_runs
 
 from lib._files import ROOT
 from lib.claims import reference
@@ -72,7 +72,8 @@ def test_verify_trains_again_and_finds_the_same_bits(made: Path, folder: Path, c
     assert "40 of 40 numbers reproduced." in told
 
 
-def test_verify_ends_with_1_and_names_what_is_not_reproduced(made: Path, folder: Path, capsys):
+def test_verify_ends_with_1_and_names_what_is_not_reproduced(made: Path, folder: Path, monkeypatch, capsys):
+    monkeypatch.setattr(finish, "lend_workers", lend_this_process)
     changed = json.loads(made.read_text(encoding="utf-8"))
     changed["variants"]["noise"]["runs"][0]["test"]["dice"] += 1e-9
     made.write_text(json.dumps(changed), encoding="utf-8")
@@ -83,6 +84,7 @@ def test_verify_ends_with_1_and_names_what_is_not_reproduced(made: Path, folder:
 
 
 def test_verify_trains_although_the_runs_are_stored(made: Path, folder: Path, monkeypatch, capsys):
+    monkeypatch.setattr(finish, "lend_workers", lend_this_process)
     dataset = load_dataset(str(folder))
     stored = trained_runs(dataset, ("baseline",), seeds=1, epochs=1, learning_rate=0.01)["baseline"][0]
     asked: list[Path] = []

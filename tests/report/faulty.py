@@ -9,7 +9,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -97,9 +98,24 @@ FAULTS: dict[str, Callable[[], object]] = {
     "SIGHUP": lambda: setattr(notebooks, "execute_notebooks", lambda *arguments: send(signal.SIGHUP)()),
 }
 
-if __name__ == "__main__":
-    _files.REPORTS = Path(sys.argv[1])
+
+def main(reports: str, fault: str, *arguments: str) -> None:
+    _files.REPORTS = Path(reports)
     if "REPLAY" in os.environ:
         notebooks.execute_notebooks = replay
-    FAULTS[sys.argv[2]]()
-    sys.exit(make.main(sys.argv[3:]))
+    FAULTS[fault]()
+    sys.exit(make.main(arguments))
+
+
+def forked(command: Sequence[str], environment: Mapping[str, str], said: Sequence[Path]) -> None:
+    """The same in a process that was forked from one that has imported all this: there stdout and stderr are files."""
+    os.environ.clear()
+    os.environ |= environment
+    tempfile.tempdir = None  # to be read anew
+    for stream, file in enumerate(said, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
+    main(*command)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

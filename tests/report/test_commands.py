@@ -14,13 +14,13 @@ from lib._files import ROOT
 
 
 def start(code: str, **options) -> subprocess.Popen[str]:
-    """Starts a command that does something in a process of its own."""
+    """Starts a command that does something in a process of its own, one without torch, as the Makefile does."""
     program = (
-        f"import sys, time; from lib._errors import *\ndef command():\n    {code}\n"
+        f"import sys, time; from _errors import *\ndef command():\n    {code}\n"
         "sys.exit(run_command(command, 'nothing kept.'))"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen((sys.executable, "-c", program), cwd=ROOT, text=True, **pipes)
+    return subprocess.Popen((sys.executable, "-c", program), cwd=ROOT / "lib", text=True, **pipes)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_a_reader_that_has_gone_changes_no_result():
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_change_no_result_and_meet_no_file(closed, tmp_path: Path):
     program = (
-        "import sys; from pathlib import Path; from lib._errors import run_command\n"
+        "import sys; from pathlib import Path; from _errors import run_command\n"
         "def command():\n    with Path(sys.argv[1]).open('w') as file:\n"
         "        print('out'); print('err', file=sys.stderr); file.write('whole')\n"
         "sys.exit(run_command(command, ''))"
     )
     command = f'exec "$0" -c "$1" "$2" {closed}'
-    process = subprocess.run(("sh", "-c", command, sys.executable, program, tmp_path / "file"), cwd=ROOT)
+    process = subprocess.run(("sh", "-c", command, sys.executable, program, tmp_path / "file"), cwd=ROOT / "lib")
     assert process.returncode == 0
     assert (tmp_path / "file").read_text() == "whole"
 

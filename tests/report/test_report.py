@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import QUICK, draw_discs, write_dataset
+from conftest import QUICK, draw_discs, tree, without_times, write_dataset
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
@@ -98,6 +98,17 @@ def test_parameters_are_read_with_their_types():
     parameters = parse_parameters(["DATASET=a b=c", "SEEDS=2", "LEARNING_RATE=1e-4"])
     assert (parameters.dataset, parameters.seeds, parameters.learning_rate) == ("a b=c", 2, 1e-4)
     assert parameters.epochs == Parameters().epochs == 60
+
+
+@pytest.mark.parametrize(("size", "told"), [(16, ""), (128, "memory: about 0.1 GB a process in training\n")])
+def test_memory_is_told_where_it_is_worth_a_word(size, told, tmp_path: Path, monkeypatch, capsys):
+    def refuse(target: Path) -> None:
+        raise UserError("this far")
+
+    monkeypatch.setattr(make, "_only_this_process", refuse)
+    splits = draw_discs(3, 1, size), draw_discs(2, 2, size)
+    assert main([f"DATASET={write_dataset(Dataset('discs', *splits), tmp_path / 'discs')}"]) == 2
+    assert re.sub("(?m)^(data|  ).*\n", "", capsys.readouterr().out) == told
 
 
 @pytest.mark.parametrize("name", ["synthetic", "reference", "x-study", "x.failed", "../x", "a/b", ".x", "x" * 101])
@@ -193,10 +204,6 @@ def finished(made_once, reports: Path) -> Path:
     return Path(shutil.copytree(made_once, reports / "discs"))
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 class References(HTMLParser):
     """Collects what a page would load, and its tags."""
 
@@ -213,21 +220,12 @@ class References(HTMLParser):
         ]  # fmt: skip
 
 
-def without_times(results: dict, of_runs: bool = False) -> dict:
-    """Without what tells time; where runs were trained anew, without the time that took as well."""
-    for key in ("started", "seconds", "seconds_by_section", "git_commit", "git_dirty", "source"):
-        results["provenance"].pop(key)
-    for run in (run for variant in results["variants"].values() for run in variant["runs"] if of_runs):
-        run.pop("seconds")
-        run["history"].pop("seconds")
-    return results
-
-
-def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, discs: Dataset, folder: Path):
+def test_report_is_complete_and_honest(made_once: Path, discs: Dataset, folder: Path):
+    """That it is the same the second time, the fault matrix shows."""
     figures = {f"figures/figure-{n}.{kind}" for n in FIGURES for kind in ("png", "svg")}
     models = {f"models/{variant}-seed-0.pt" for variant in VARIANTS}
     executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
-    first = tree(finished)
+    first = tree(made_once)
     expected = {"report.html", "results.json", "figures/summary.png", "figures/summary.svg"}
     assert set(first) == expected | figures | models | executed
 
@@ -263,14 +261,8 @@ def test_report_is_complete_honest_and_the_same_the_second_time(finished: Path, 
     assert "Traceback (most recent" not in html
     assert "<math" in html
 
-    weights = torch.load(finished / "models" / "dropout-seed-0.pt", weights_only=True)
+    weights = torch.load(made_once / "models" / "dropout-seed-0.pt", weights_only=True)
     assert sum(tensor.numel() for tensor in weights.values()) == 8499
-
-    assert main([f"DATASET={folder}", *QUICK]) == 0
-    second = tree(finished)
-    assert without_times(json.loads(second["results.json"])) == without_times(results)
-    changed = {name for name in first if first[name] != second[name]}
-    assert changed <= {"results.json", "report.html"}  # they tell when they were made
 
 
 @pytest.mark.parametrize(
@@ -413,7 +405,7 @@ def left_behind(name: str, runs: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [20])
+@pytest.mark.parametrize("kills", [10])
 def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_finished_run(
     kills: int, name: str, tmp_path: Path
 ):

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from distributed import Client
 from trained import lend_this_process, trained_runs
 
 from lib._errors import FailedRun, UserError
@@ -311,6 +312,18 @@ def test_where_no_process_can_be_started_the_command_says_so_and_ends(
     unlock(held)
 
 
+def test_workers_end_while_a_large_state_is_on_its_way_to_one_that_does_not_read(discs: Dataset):
+    with workers.local_workers(1, discs) as local:
+        psutil.Process(local.submit(os.getpid).result()).suspend()
+        local.submit(len, bytes(10**7))
+        time.sleep(0.5)
+        ending = threading.Thread(target=local.close, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()  # or it would be for ever
+    assert worker_processes() == []
+
+
 def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(discs: Dataset, runs_folder: Path):
     config = variant_config("baseline", 0, 10_000)
     folder = store.folder_of(config, discs)
@@ -507,8 +520,11 @@ def start_worker(tmp_path: Path, monkeypatch) -> Iterator[Callable[[], subproces
 
 @pytest.fixture
 def scheduler(start_worker) -> list[subprocess.Popen[bytes]]:
-    """The two workers of a scheduler."""
-    return [start_worker() for _ in range(2)]
+    """The two workers of a scheduler, both there: data that are sent then survive one of them."""
+    both = [start_worker() for _ in range(2)]
+    with Client(os.environ["DASK_SCHEDULER_ADDRESS"]) as client:
+        client.wait_for_workers(2, timeout=60)
+    return both
 
 
 def test_dask_workers_give_the_same_bits_and_the_runs_of_one_that_dies_go_to_the_other(
