@@ -405,7 +405,7 @@ def left_behind(name: str, runs: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [10])
+@pytest.mark.parametrize("kills", [20])
 def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_finished_run(
     kills: int, name: str, tmp_path: Path
 ):

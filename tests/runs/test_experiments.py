@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from trained import lend_this_process, trained_runs
 
 from lib._errors import UserError
+from lib._files import ROOT
 from lib.claims.evidence import evidence
 from lib.data.dataset import Dataset, Fold
 from lib.evaluation import METRICS, evaluate
@@ -157,6 +159,19 @@ def test_a_full_study_plans_the_runs_that_the_protocol_asks_for(plans):
     assert (two.network, two.dropout, two.epochs) == ("two_dropouts_CNN_segment", None, 120)
     for searched in SEARCHED.values():
         assert set(searched.values()) <= {*counts["new patients"], *counts["searches"]}
+
+
+def test_the_docs_tell_how_much_a_full_study_trains(plans):
+    """In epochs of the study's 85 training images; a fold of its 145 has 116 of them to train on."""
+    images = {"variants": 85, "deeper": 85, "new patients": 116, "searches": 116}
+    longest: dict[tuple, int] = {}
+    for name in images:  # what differs in epochs alone is one run, of whatever experiment
+        for planned in chain(*plans[name].values()):
+            key = name, planned.config, planned.fold
+            longest[key] = planned.config.epochs
+    sums = {name: sum(e for key, e in longest.items() if key[0] == name) * n / 85 for name, n in images.items()}
+    told = " + ".join(f"{round(epochs, -2):,.0f}" for epochs in sums.values())
+    assert f"{told} = {sum(round(e, -2) for e in sums.values()):,.0f}" in (ROOT / "docs" / "evidence.md").read_text()
 
 
 def test_every_image_is_held_out_once_in_a_division_by_a_fold_with_a_seed_of_its_own(plans, discs: Dataset):
