@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lib._errors import FailedRun
 from lib._files import ROOT
 from lib.data.dataset import Dataset
@@ -45,6 +47,7 @@ def machine(parameters: Parameters) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": TrainingConfig().threads,
         "precision": parameters.precision,
     }

@@ -9,11 +9,11 @@ import numpy as np
 
 from lib._errors import UserError, run_command
 from lib._files import lock, unlock
-from lib.claims.reference import compare, final_scores, find_reference, read_references
+from lib.claims.reference import TOLERANCE, compare, final_scores, find_reference, read_references
 from lib.data.dataset import Dataset
 from lib.runs import store
 
-SAME_MACHINE = ("cpu", "packages", "python", "platform", "threads", "precision")
+SAME_MACHINE = ("cpu", "instructions", "packages", "python", "threads", "precision")
 GIVEN = ("DATASET", "SEEDS", "WORKERS", "STAIN", "SIZE", "TEST_FRACTION")  # what `make verify` takes
 
 
@@ -58,10 +58,10 @@ def verify(arguments: Sequence[str]) -> bool:
     same = {key: theirs[key] for key in ("epochs", "learning_rate")} | {"possible": False}
     parameters = asked.model_copy(update=same | {"precision": precision})
     ours = machine(parameters)
-    other = [key for key in SAME_MACHINE if ours[key] != results["provenance"][key]]
+    other = [key for key in SAME_MACHINE if ours[key] != results["provenance"].get(key)]
     print(f"{asked.seeds} runs of each variant on {name}, against the {theirs['seeds']} of its reference.")
     print(
-        f"Tolerance: the scatter of the reference's runs, since these differ: {', '.join(other)}."
+        f"Tolerance: {TOLERANCE} in the scores of a run, since these differ: {', '.join(other)}."
         if other
         else "Tolerance: none, since machine, versions and precision are the reference's."
     )
@@ -71,7 +71,7 @@ def verify(arguments: Sequence[str]) -> bool:
     table = compare(final_scores({"variants": variant_results(in_both)}), final_scores(results), bitwise=not other)
     shown = table.assign(reproduced=np.where(table["reproduced"], "reproduced", "NOT REPRODUCED"))
     print(shown.to_string(float_format="{:.4f}".format))
-    print(f"{table['reproduced'].sum()} of {len(table)} numbers reproduced.")
+    print(f"{table['reproduced'].sum()} of {len(table)} runs reproduced.")
     return bool(table["reproduced"].all())
 
 
