@@ -65,8 +65,8 @@ def compare(ours: pd.DataFrame, reference: pd.DataFrame, bitwise: bool) -> pd.Da
     Args:
         ours, reference: as `final_scores` gives them; the reference has our variants and seeds.
         bitwise: whether each number must be equal to the last bit. Otherwise the root mean square of the differences in
-            SCORES on both splits must be within TOLERANCE, that of the differences from the baseline of the same seed
-            as well, and a variant must not be the baseline to the last bit where the reference's is not.
+            loss and SCORES on both splits must be within TOLERANCE, that of the differences from the baseline of the
+            same seed as well, and a variant must not be the baseline to the last bit where the reference's is not.
 
     Returns:
         Indexed by variant and seed, with columns scores and contrast (root mean squares), tolerance, reproduced.
@@ -90,6 +90,6 @@ def compare(ours: pd.DataFrame, reference: pd.DataFrame, bitwise: bool) -> pd.Da
 
 
 def _distance(ours: pd.Series, theirs: pd.Series) -> float:
-    """Returns the root mean square of the differences in SCORES, over splits."""
-    differences = (ours - theirs)[ours.index.get_level_values("metric").isin(list(SCORES))]
+    """Returns the root mean square of the differences in loss and SCORES, over splits."""
+    differences = (ours - theirs)[ours.index.get_level_values("metric").isin(["loss", *SCORES])]
     return float(np.sqrt((differences**2).mean()))

@@ -92,7 +92,7 @@ def test_another_loss_is_refused_with_one_seed(discs: Dataset, monkeypatch, tmp_
 
     def scores(folder: str) -> pd.DataFrame:
         monkeypatch.setattr(store, "STORE", tmp_path / folder)
-        runs = trained_runs(discs, ["baseline"], seeds=20, epochs=10, learning_rate=0.01)
+        runs = trained_runs(discs, ["baseline"], seeds=20, epochs=10)  # before the discs are solved
         return final_scores({"variants": variant_results(runs)})
 
     theirs = scores("as it is")
