@@ -1,4 +1,4 @@
-"""The gallery of the page: test images, each with the outlines of its mask and of one run's prediction."""
+"""The gallery of the page: test images, each with its mask and one run's prediction."""
 
 import base64
 import io
@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 from skimage.measure import find_contours
 
+from lib.claims.findings import what_is_missed
 from lib.data.dataset import Split
 from lib.evaluation import THRESHOLD, predict
 from lib.runs.run import Run
@@ -28,7 +29,9 @@ class Picture:
         name, patient: of the image; the patient is "" where unknown.
         dsc, dice: of the run's prediction.
         true, predicted: shares of foreground, in [0, 1].
-        image: data URI. truth, prediction: outlines, in half pixels, for the "d" of an SVG path.
+        wrong: what the prediction gets wrong, in a few words.
+        image: data URI. truth, prediction, hit: outlines, in half pixels, for the "d" of an SVG path; "hit" is what the
+            other two have in common.
     """
 
     name: str
@@ -37,9 +40,16 @@ class Picture:
     dice: float
     true: float
     predicted: float
+    wrong: str
     image: str
     truth: str
     prediction: str
+    hit: str
+
+    @property
+    def disagreement(self) -> float:
+        """How far DSC and Dice are apart, in [0, 1]."""
+        return abs(self.dsc - self.dice)
 
 
 def choose(dsc: np.ndarray, limit: int = LIMIT, extremes: int = EXTREMES) -> Int[np.ndarray, " chosen"]:
@@ -80,13 +90,14 @@ def pictures(run: Run, split: Split, scores: pd.DataFrame) -> list[Picture]:
         scores: of this run, indexed by the names of the images, with columns "dsc" and "dice".
     """
     dsc, dice = (scores.loc[list(split.names), metric].to_numpy() for metric in ("dsc", "dice"))
-    chosen = choose(dsc)
+    chosen = np.union1d(choose(dsc), np.abs(dsc - dice).argmax())  # the one that opens the page is always among them
     masks_pred = predict(run.network(), torch.from_numpy(split.images[chosen])).numpy() > THRESHOLD
     return [
         Picture(
             split.names[i], split.patients[i] if split.patients else "", float(dsc[i]), float(dice[i]),
-            float(split.masks[i].mean()), float(mask_pred.mean()),
-            _data_uri(split.images[i]), outline(split.masks[i]), outline(mask_pred),
+            float(split.masks[i].mean()), float(mask_pred.mean()), what_is_missed(split.masks[i], mask_pred),
+            _data_uri(split.images[i]),
+            outline(split.masks[i]), outline(mask_pred), outline(split.masks[i] & mask_pred),
         )
         for i, mask_pred in zip(chosen, masks_pred, strict=True)
     ]  # fmt: skip

@@ -18,10 +18,12 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from lib._errors import FailedRun
-from lib.claims.findings import findings
-from lib.claims.intervals import FEWEST_SEEDS
+from lib.claims.findings import findings, headline_numbers
+from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
 from lib.figures.gallery import Picture
+from lib.figures.style import OVERLAY
+from lib.report.parameters import STUDY_SEEDS
 
 HIDDEN_TAGS = {"parameters", "injected-parameters", "setup"}  # of cells that the reader of the page needs not
 SCRIPT = Path(__file__).with_name("template") / "script.js"
@@ -93,6 +95,8 @@ class PageExporter(HTMLExporter):
             summary_figure: HTML of the figure that opens the page.
             gallery: of test images.
         """
+        gallery = sorted(gallery, key=lambda picture: -picture.disagreement)
+        named = [picture for picture in gallery if picture.name == results["images"]["best"]["name"]]
         page, sections = new_notebook(metadata=notebooks[0].metadata), []
         for notebook in notebooks:
             cells = [cell for cell in deepcopy(notebook.cells) if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))]
@@ -110,10 +114,15 @@ class PageExporter(HTMLExporter):
             "results": results,
             "sections": sections,
             "findings": findings(results),
+            "headline_numbers": headline_numbers(results),
+            "best": max(named or gallery, key=lambda picture: picture.dsc, default=None),
             "evidence_id": next((s["id"] for s in sections if s["title"].startswith("3")), None),
             "fewest_seeds": FEWEST_SEEDS,
+            "study_seeds": STUDY_SEEDS,
+            "margin": MARGIN,
             "number": number,
             "summary_figure": summary_figure,
+            "overlay": OVERLAY,
             "gallery": gallery,
             "script": script,
             # The browser runs this script and no other, whatever a name in the data may smuggle in.

@@ -119,9 +119,10 @@ def test_page_never_scrolls_sideways(width, scripted, request, made_once: Path):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_title_findings_and_scores_are_on_the_first_screen(page: Page, made_once: Path):
+def test_title_findings_scores_and_two_images_are_on_the_first_screen(page: Page, made_once: Path):
     open_report(page, made_once)
-    for selector in ("h1", ".findings", "table.scores"):
+    assert page.locator(".pair svg").count() == 2
+    for selector in ("h1", ".findings", ".numbers", ".pair"):
         box = page.locator(selector).bounding_box()
         assert box["y"] + box["height"] < 900
 
@@ -184,7 +185,8 @@ def test_gallery_shows_every_test_image_and_sorts_them(page: Page, made_once: Pa
     def of_items(key: str) -> list[str]:
         return items.evaluate_all("(items, key) => items.map(item => item.dataset[key])", key)
 
-    assert of_items("name") == [f"image_{i:02d}" for i in range(6)]
+    assert sorted(of_items("name")) == [f"image_{i:02d}" for i in range(6)]
+    assert [float(x) for x in of_items("apart")] == sorted(map(float, of_items("apart")), reverse=True)
     for key in ("dsc", "dice"):
         page.locator(f".tools [data-key={key}]").click()
         assert [float(x) for x in of_items(key)] == sorted(map(float, of_items(key)), reverse=True)
@@ -198,18 +200,19 @@ def test_gallery_shows_every_test_image_and_sorts_them(page: Page, made_once: Pa
 
 def test_picture_opens_large_by_key_leads_on_and_gives_the_focus_back(page: Page, made_once: Path):
     open_report(page, made_once)
+    first, second, *_ = page.locator(".gallery li").evaluate_all("items => items.map(item => item.dataset.name)")
     link = page.locator(".gallery a.open").first
     small = link.locator("svg").bounding_box()["width"]
     link.focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog")
     assert dialog.locator("svg").bounding_box()["width"] > 2 * small
-    assert "image_00" in dialog.inner_text()
+    assert first in dialog.inner_text()
     page.keyboard.press("ArrowRight")
-    assert "image_01" in dialog.inner_text()
+    assert second in dialog.inner_text()
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    assert page.evaluate("document.activeElement.closest('li').dataset.name") == "image_01"
+    assert page.evaluate("document.activeElement.closest('li').dataset.name") == second
 
 
 def test_picture_opens_large_without_a_script(unscripted: Page, made_once: Path):
@@ -269,7 +272,7 @@ EVIL = "<img src=x onerror=alert(1)>.png"
 def test_names_are_shown_as_text_and_run_nothing(page: Page, executed, results, tmp_path: Path):
     results["dataset"] |= {"name": EVIL, "patients": 1, "shared_patients": {f"train and {EVIL}": [EVIL]}}
     results["provenance"] |= {"command": f"make report DATASET='{EVIL}'", "cpu": EVIL}
-    picture = Picture(EVIL, EVIL, 0.5, 0.5, 0.5, 0.5, "data:,", "M0 0", "M0 0")
+    picture = Picture(EVIL, EVIL, 0.5, 0.5, 0.5, 0.5, EVIL, "data:,", "M0 0", "M0 0", "M0 0")
     (tmp_path / "report.html").write_text(PageExporter().render(executed, results, "", [picture]), encoding="utf-8")
     alerts = []
     page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))

@@ -35,10 +35,10 @@ const tools = document.querySelector(".tools");
 const list = document.querySelector("ul.gallery");
 const keys = all("button", tools);
 tools.hidden = false;
-let upwards = true;
+let upwards = false;
 const sort = (chosen) => {
   const key = chosen.dataset.key;
-  const number = key === "dsc" || key === "dice";
+  const number = key === "dsc" || key === "dice" || key === "apart";
   const pressed = chosen.getAttribute("aria-pressed") === "true";
   upwards = pressed ? !upwards : !number;
   keys.forEach((other) => other.setAttribute("aria-pressed", String(other === chosen)));
