@@ -278,7 +278,7 @@ def tried(page: Page, folder: Path) -> Locator:
     open_report(page, folder)
     trial = page.locator("#try")
     trial.scroll_into_view_if_needed()
-    trial.get_by_role("status").filter(has_text="DSC").wait_for(timeout=5000)
+    trial.locator("p[role=status]").filter(has_text="DSC").wait_for(timeout=5000)
     return trial
 
 
@@ -322,7 +322,7 @@ def test_an_image_of_128_pixels_takes_less_than_a_second(page: Page, made_once: 
 
 def test_trial_shows_the_scores_of_the_report_and_follows_threshold_and_network(page: Page, made_once: Path, results):
     trial = tried(page, made_once)
-    said = trial.get_by_role("status")
+    said = trial.locator("p[role=status]")
     for item in page.locator("ul.gallery li").all():
         trial.get_by_label("Test image").select_option(item.get_attribute("data-name"))
         numbers = [f"{float(item.get_attribute(f'data-{metric}')):.3f}" for metric in ("dsc", "dice")]
@@ -339,7 +339,7 @@ def test_readers_own_picture_is_scaled_to_even_sides_and_has_no_score(page: Page
     trial = tried(page, made_once)
     Image.new("RGB", (90, 43), "purple").save(tmp_path / "own.png")
     trial.get_by_label("or your own").set_input_files(tmp_path / "own.png")
-    said = trial.get_by_role("status")
+    said = trial.locator("p[role=status]")
     said.filter(has_text="Without a true mask there is no score.").wait_for(timeout=3000)
     size = trial.locator("canvas").first.evaluate("canvas => [canvas.width, canvas.height]")
     assert size == [16, 8]  # of 16 x 16 that the networks were trained on

@@ -31,7 +31,7 @@ button.addEventListener("click", () => {
 });
 
 // Gallery: a second press on a key turns the order around.
-const tools = document.querySelector(".tools");
+const tools = document.querySelector("#gallery .tools");
 const list = document.querySelector("ul.gallery");
 const keys = all("button", tools);
 tools.hidden = false;
