@@ -13,6 +13,7 @@ from skimage.measure import label
 from lib.claims.intervals import MARGIN
 from lib.claims.words import number
 from lib.runs.plan import comparator
+from lib.runs.run import History
 
 NAMES = {"dsc": "DSC", "dice": "Dice"}
 ANSWERS = {"all gland": "everything is foreground", "no gland": "nothing is foreground"}
@@ -32,20 +33,64 @@ def best_constant(results: Mapping[str, Any], metric: str) -> float:
     return float(max(answer[metric] for answer in results["dataset"]["trivial"].values()))
 
 
-def above_constant(results: Mapping[str, Any], metric: str) -> str:
-    """Returns "above", "below" or "no better than": where the baseline's runs lie, beside the best constant answer.
+def place(scores: Sequence[float], constant: float) -> str:
+    """Returns "above", "below" or "no better than": where the scores of runs lie, beside that of a constant answer.
 
     "above" and "below" ask it of every run, by more than MARGIN. All else is "no better than" where the mean is not
     above the constant by MARGIN, and "not reliably above" where only some runs are.
     """
-    differences = [
-        score - best_constant(results, metric) for score in _test_scores(results["variants"]["baseline"], metric)
-    ]
+    differences = [score - constant for score in scores]
     if min(differences) > MARGIN:
         return "above"
     if max(differences) < -MARGIN:
         return "below"
     return "not reliably above" if _mean(differences) > MARGIN else "no better than"
+
+
+def above_constant(results: Mapping[str, Any], metric: str) -> str:
+    """Returns where the baseline's runs lie beside the best constant answer, as `place` says it."""
+    return place(_test_scores(results["variants"]["baseline"], metric), best_constant(results, metric))
+
+
+def learning_result(
+    label: str, histories: Sequence[History], baseline: Sequence[History], constant: Mapping[str, float]
+) -> str:
+    """Returns what a plot of learning curves shows: how they end, beside the baseline's or a constant answer's score.
+
+    Args:
+        label: of the variant. histories: its runs.
+        baseline: runs with the same seeds; empty if the variant is the baseline.
+        constant: what the best constant answer scores on the test images, by metric; may be empty.
+    """
+    ends = {metric: [history.test[metric][-1] for history in histories] for metric in NAMES}
+    if not baseline:
+        gap = _mean([history.train["dsc"][-1] for history in histories]) - _mean(ends["dsc"])
+        apart = f"training minus test DSC is {number(gap)} in the end"
+        if not constant:
+            return f"{label}: {apart}."
+        beside = [
+            f"{place(ends[metric], constant[metric])} the best constant answer in test {name} "
+            f"({_mean(ends[metric]):.2f} against {constant[metric]:.2f})"
+            for metric, name in NAMES.items()
+        ]
+        return f"{label}: {' and '.join(beside)}; {apart}."
+    behind = {metric: [history.test[metric][-1] for history in baseline] for metric in NAMES}
+    effects = {metric: _mean(ends[metric]) - _mean(behind[metric]) for metric in NAMES}
+    if all(abs(effect) < MARGIN for effect in effects.values()):
+        listed = " and ".join(f"{number(effect)} in {NAMES[metric]}" for metric, effect in effects.items())
+        return f"{label} changes nothing that one can see: the end of its test curves differs by {listed}."
+    several = len(baseline) > 1
+    listed = " and ".join(
+        f"{_beside(effect)} the baseline in test {NAMES[metric]}"
+        + several * f" (whose seeds differ by {max(behind[metric]) - min(behind[metric]):.3f})"
+        for metric, effect in effects.items()
+    )
+    return f"{label} ends {listed}."
+
+
+def _beside(effect: float) -> str:
+    shown = f"{abs(effect):.3f}"
+    return f"{shown} {'above' if effect > 0 else 'below'}" if float(shown) else "level with"
 
 
 def findings(results: Mapping[str, Any]) -> list[str]:

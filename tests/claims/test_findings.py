@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.claims.findings import above_constant, findings, headline_numbers, what_is_missed
+from lib.claims.findings import above_constant, findings, headline_numbers, learning_result, what_is_missed
+from lib.runs.run import History
 
 
 def made_up(
@@ -133,3 +134,39 @@ def squares(*columns: int) -> np.ndarray:
 )  # fmt: skip
 def test_what_is_missed_follows_from_the_masks(mask_true, mask_pred, said):
     assert what_is_missed(mask_true, mask_pred) == said
+
+
+def ending(dsc: float, dice: float = 0.5, train: float = 0.6) -> History:
+    return History([1, 2], {"dsc": [0.1, train], "dice": [0.1, 0.5]}, {"dsc": [0.1, dsc], "dice": [0.1, dice]}, [])
+
+
+@pytest.mark.parametrize(
+    ("runs", "baseline", "said"),
+    [
+        (
+            [ending(0.58), ending(0.60)], [],
+            "Noise: above the best constant answer in test DSC (0.59 against 0.50) and below the best constant answer "
+            "in test Dice (0.50 against 0.65); training minus test DSC is +0.010 in the end.",
+        ),
+        (
+            [ending(0.585), ending(0.60)], [ending(0.58), ending(0.60)],
+            "Noise changes nothing that one can see: the end of its test curves differs by +0.003 in DSC "
+            "and 0.000 in Dice.",
+        ),
+        (
+            [ending(0.55, 0.7), ending(0.55, 0.7)], [ending(0.58), ending(0.60)],
+            "Noise ends 0.040 below the baseline in test DSC (whose seeds differ by 0.020) and 0.200 above the "
+            "baseline in test Dice (whose seeds differ by 0.000).",
+        ),
+        (
+            [ending(0.62)], [ending(0.58)],
+            "Noise ends 0.040 above the baseline in test DSC and level with the baseline in test Dice.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_learning_curves_show_follows_from_where_they_end(runs, baseline, said):
+    assert learning_result("Noise", runs, baseline, {"dsc": 0.5, "dice": 0.65}) == said
+
+
+def test_without_a_constant_answer_the_gap_alone_is_said():
+    assert learning_result("L2", [ending(0.5)], [], {}) == "L2: training minus test DSC is +0.100 in the end."
