@@ -223,6 +223,43 @@ def test_picture_opens_large_by_key_leads_on_and_gives_the_focus_back(page: Page
     assert page.evaluate("document.activeElement.closest('li').dataset.name") == second
 
 
+def test_figures_that_have_pictures_open_in_the_same_dialog(page: Page, made_once: Path):
+    open_report(page, made_once)
+    with_pictures = page.locator("figure:has(.enlarge)").evaluate_all("all => all.map(one => one.id)")
+    assert with_pictures == ["figure-1", "figure-3", "figure-13", "figure-14"]
+    small = page.locator("#figure-13 .plot svg").bounding_box()["width"]
+    page.locator("#figure-13 .enlarge").focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    assert dialog.locator(".plot > svg").bounding_box()["width"] > 1.3 * small
+    assert "Figure 13." in dialog.inner_text()
+    page.keyboard.press("ArrowRight")  # leads nowhere
+    assert "Figure 13." in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert page.evaluate("document.activeElement.closest('figure').id") == "figure-13"
+
+
+def test_lines_of_prose_have_at_most_80_characters(page: Page, made_once: Path):
+    open_report(page, made_once)
+    longest = page.evaluate("""() => Math.max(...[...document.querySelectorAll(".text > p, .findings")].map((p) => {
+      const range = document.createRange();
+      range.selectNodeContents(p);
+      const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.bottom / 12)));
+      return p.textContent.length / tops.size;
+    }))""")
+    assert longest <= 85
+
+
+def test_cells_that_only_speak_have_no_toggle(page: Page, made_once: Path):
+    open_report(page, made_once)
+    cells = page.locator(".code_cell")
+    speaking = page.locator(".code_cell:has(.output_markdown):not(:has(.output_html))")
+    assert speaking.count() > 5
+    assert speaking.locator("details.input").count() == 0
+    assert page.locator(".code_cell details.input").count() == cells.count() - speaking.count()
+
+
 def test_picture_opens_large_without_a_script(unscripted: Page, made_once: Path):
     open_report(unscripted, made_once)
     link = unscripted.locator(".gallery a.open").first
