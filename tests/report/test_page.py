@@ -264,6 +264,22 @@ def test_lines_of_prose_have_at_most_80_characters(page: Page, made_once: Path):
     assert longest <= 80
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_band_of_what_would_not_matter_is_seen_on_its_ground(scheme, page: Page, made_once: Path):
+    page.emulate_media(color_scheme=scheme)
+    open_report(page, made_once)
+    edge = page.locator("svg.interval rect").first.evaluate("one => getComputedStyle(one).stroke")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    def luminance(colour: str) -> float:
+        channels = np.array([int(value) for value in re.findall(r"\d+", colour)[:3]]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    dark, light = sorted((luminance(edge), luminance(ground)))
+    assert (light + 0.05) / (dark + 0.05) >= 3
+
+
 def test_cells_that_only_speak_have_no_toggle(page: Page, made_once: Path):
     open_report(page, made_once)
     cells = page.locator(".code_cell")
