@@ -6,10 +6,18 @@ They describe the runs and test images of that report, and say nothing of other 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
+from skimage.measure import label
+
 from lib.claims.intervals import MARGIN
 from lib.claims.words import number
+from lib.runs.plan import comparator
+from lib.runs.run import History
 
 NAMES = {"dsc": "DSC", "dice": "Dice"}
+ANSWERS = {"all gland": "everything is foreground", "no gland": "nothing is foreground"}
+LARGE = 0.1  # of the foreground: an object of that share is large
 
 
 def _test_scores(variant: Mapping[str, Any], metric: str, split: str = "test") -> list[float]:
@@ -25,20 +33,64 @@ def best_constant(results: Mapping[str, Any], metric: str) -> float:
     return float(max(answer[metric] for answer in results["dataset"]["trivial"].values()))
 
 
-def above_constant(results: Mapping[str, Any], metric: str) -> str:
-    """Returns "above", "below" or "no better than": where the baseline's runs lie, beside the best constant answer.
+def place(scores: Sequence[float], constant: float) -> str:
+    """Returns "above", "below" or "no better than": where the scores of runs lie, beside that of a constant answer.
 
     "above" and "below" ask it of every run, by more than MARGIN. All else is "no better than" where the mean is not
     above the constant by MARGIN, and "not reliably above" where only some runs are.
     """
-    differences = [
-        score - best_constant(results, metric) for score in _test_scores(results["variants"]["baseline"], metric)
-    ]
+    differences = [score - constant for score in scores]
     if min(differences) > MARGIN:
         return "above"
     if max(differences) < -MARGIN:
         return "below"
     return "not reliably above" if _mean(differences) > MARGIN else "no better than"
+
+
+def above_constant(results: Mapping[str, Any], metric: str) -> str:
+    """Returns where the baseline's runs lie beside the best constant answer, as `place` says it."""
+    return place(_test_scores(results["variants"]["baseline"], metric), best_constant(results, metric))
+
+
+def learning_result(
+    label: str, histories: Sequence[History], baseline: Sequence[History], constant: Mapping[str, float]
+) -> str:
+    """Returns what a plot of learning curves shows: how they end, beside the baseline's or a constant answer's score.
+
+    Args:
+        label: of the variant. histories: its runs.
+        baseline: runs with the same seeds; empty if the variant is the baseline.
+        constant: what the best constant answer scores on the test images, by metric; may be empty.
+    """
+    ends = {metric: [history.test[metric][-1] for history in histories] for metric in NAMES}
+    if not baseline:
+        gap = _mean([history.train["dsc"][-1] for history in histories]) - _mean(ends["dsc"])
+        apart = f"training minus test DSC is {number(gap)} in the end"
+        if not constant:
+            return f"{label}: {apart}."
+        beside = [
+            f"{place(ends[metric], constant[metric])} the best constant answer in test {name} "
+            f"({_mean(ends[metric]):.2f} against {constant[metric]:.2f})"
+            for metric, name in NAMES.items()
+        ]
+        return f"{label}: {' and '.join(beside)}; {apart}."
+    behind = {metric: [history.test[metric][-1] for history in baseline] for metric in NAMES}
+    effects = {metric: _mean(ends[metric]) - _mean(behind[metric]) for metric in NAMES}
+    if all(abs(effect) < MARGIN for effect in effects.values()):
+        listed = " and ".join(f"{number(effect)} in {NAMES[metric]}" for metric, effect in effects.items())
+        return f"{label} changes nothing that one can see: the end of its test curves differs by {listed}."
+    several = len(baseline) > 1
+    listed = " and ".join(
+        f"{_beside(effect)} the baseline in test {NAMES[metric]}"
+        + several * f" (whose seeds differ by {max(behind[metric]) - min(behind[metric]):.3f})"
+        for metric, effect in effects.items()
+    )
+    return f"{label} ends {listed}."
+
+
+def _beside(effect: float) -> str:
+    shown = f"{abs(effect):.3f}"
+    return f"{shown} {'above' if effect > 0 else 'below'}" if float(shown) else "level with"
 
 
 def findings(results: Mapping[str, Any]) -> list[str]:
@@ -78,14 +130,19 @@ def _gap(results: Mapping[str, Any]) -> str:
     return f"There is no overfitting to cure: {shown}."
 
 
-def _variants(results: Mapping[str, Any]) -> str:
-    baseline = results["variants"]["baseline"]
-    scores = _test_scores(baseline, "dsc")
-    effects = {
-        variant["label"]: _mean(_test_scores(variant, "dsc")) - _mean(scores)
-        for name, variant in results["variants"].items()
-        if name != "baseline"
+def _effects(results: Mapping[str, Any]) -> dict[str, float]:
+    """Returns by label how a variant's mean test DSC differs from that of the baseline trained as long."""
+    variants = results["variants"]
+    means = {name: _mean(_test_scores(variant, "dsc")) for name, variant in variants.items()}
+    return {
+        variant["label"]: means[name] - means[comparator(name, variants)]
+        for name, variant in variants.items()
+        if name not in ("baseline", "longer")
     }
+
+
+def _variants(results: Mapping[str, Any]) -> str:
+    scores, effects = _test_scores(results["variants"]["baseline"], "dsc"), _effects(results)
     listed = ", ".join(f"{label} {number(effect)}" for label, effect in effects.items())
     if len(scores) == 1:
         return f"Changes in test DSC ({listed}) are those of one run each: the seed alone may cause as much."
@@ -94,3 +151,64 @@ def _variants(results: Mapping[str, Any]) -> str:
     if not larger:
         return f"No variant changes the mean test DSC by as much as seeds do ({listed}; seeds {spread:.3f})."
     return f"More than seeds do ({spread:.3f}), {' and '.join(larger)} changed the mean test DSC ({listed})."
+
+
+def headline_numbers(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns three comparisons, each with its meaning: DSC and Dice beside a constant answer, variants beside seeds.
+
+    The third is left out where there is no variant.
+    """
+    baseline, constant = results["variants"]["baseline"], results["dataset"]["trivial"]
+    shown = []
+    for metric, meaning in (("dsc", "pixel accuracy (the study's “DSC”)"), ("dice", "Dice coefficient")):
+        answer = max(constant, key=lambda name: constant[name][metric])
+        shown.append(
+            (
+                f"{_mean(_test_scores(baseline, metric)):.2f} vs {constant[answer][metric]:.2f}",
+                f"{meaning} of the network and of the answer “{ANSWERS[answer]}”",
+            )
+        )
+    if effects := _effects(results):
+        scores = _test_scores(baseline, "dsc")
+        largest = max(effects, key=lambda name: abs(effects[name]))
+        value, meaning = number(effects[largest]), f"largest change of test DSC by a variant ({largest})"
+        if len(scores) > 1:
+            value += f" vs {max(scores) - min(scores):.3f}"
+            meaning += f", and the range over {len(scores)} seeds"
+        shown.append((value, meaning))
+    return shown
+
+
+def what_is_missed(mask_true: Bool[np.ndarray, "height width"], mask_pred: Bool[np.ndarray, "height width"]) -> str:
+    """Returns what a prediction gets wrong, in a few words.
+
+    An object is a connected part of the true mask, and large where it holds LARGE of the foreground; it is missed where
+    less than half of it is predicted. Where there is no large object, or more background is predicted than foreground
+    missed, shares of pixels say more.
+    """
+    if (mask_true == mask_pred).all():
+        return "every pixel right"
+    if not mask_true.any():
+        return f"no foreground, {_share(mask_pred.mean())} predicted"
+    if not mask_pred.any():
+        return "nothing found"
+    missed, alarms = (mask_true & ~mask_pred).sum(), (mask_pred & ~mask_true).sum()
+    if alarms > missed:
+        return f"{_share(mask_pred.mean())} predicted as foreground, where {_share(mask_true.mean())} is"
+    objects = label(mask_true)
+    sizes, found = (np.bincount(objects[mask], minlength=objects.max() + 1) for mask in (mask_true, mask_pred))
+    large = np.flatnonzero(sizes >= LARGE * sizes[1:].sum())
+    lost, count = int((2 * found[large] < sizes[large]).sum()), len(large)
+    if not lost:
+        return f"{_share(missed / mask_true.sum())} of the foreground missed"
+    if count == 1:
+        return "the only large object missed"
+    return (
+        f"{'both' if count == 2 else f'all {count}'} large objects missed"
+        if lost == count
+        else (f"{lost} of {count} large objects missed")
+    )
+
+
+def _share(of_one: float) -> str:
+    return "under 1%" if 0 < of_one < 0.01 else f"{of_one:.0%}"

@@ -1,6 +1,6 @@
 """Learning curves and gradients: data in, `Figure` out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -9,10 +9,16 @@ import pandas as pd
 from jaxtyping import Float64
 from matplotlib.axes import Axes
 
-from lib.figures.style import BACKDROP, COLOURS, STYLE, ReportFigure, count_of_runs
+from lib.claims.findings import learning_result
+from lib.figures.style import BACKDROP, COLOURS, METRIC_NAMES, STYLE, ReportFigure, count_of_runs
 from lib.runs.run import History
 
-AXIS_LABELS = {"loss": "cross-entropy (nats per pixel)", "dsc": "DSC (share of equal pixels)"}
+AXIS_LABELS = {
+    "loss": "cross-entropy (nats per pixel)",
+    "dsc": "DSC (share of equal pixels)",
+    "dice": "Dice (overlap of foregrounds)",
+}
+FEW = 12  # scored epochs, each of which is then marked
 
 
 def _curves(histories: Sequence[History], split: str, metric: str) -> Float64[np.ndarray, "run epoch"]:
@@ -23,33 +29,48 @@ def draw_curves(ax: Axes, epochs: Sequence[int], curves: np.ndarray, **mean_line
     """Adds the learning curves of paired runs (run, epoch): every run thin, their mean strong."""
     if len(curves) > 1:
         ax.plot(epochs, curves.T, color=mean_line["color"], linewidth=0.6, alpha=0.6)
-    ax.plot(epochs, curves.mean(axis=0), marker="o" if len(epochs) == 1 else None, **mean_line)
+    ax.plot(epochs, curves.mean(axis=0), marker="o" if len(epochs) <= FEW else None, markersize=3, **mean_line)
 
 
 @mpl.rc_context(STYLE)
 def figure_learning(
-    number: int, label: str, histories: Sequence[History], dataset: str, baseline: Sequence[History] = ()
+    number: int,
+    label: str,
+    histories: Sequence[History],
+    dataset: str,
+    baseline: Sequence[History] = (),
+    beside: Collection[Sequence[History]] = (),
+    constant: Mapping[str, Mapping[str, float]] | None = None,
 ) -> ReportFigure:
-    """Composes a learning plot: loss and DSC of train and test against epochs, the baseline's behind.
+    """Composes a learning plot: loss, DSC and Dice of train and test against epochs, the baseline's behind.
 
     Args:
         number: of the figure.
         label: of the variant.
         histories: the variant's, one per seed. baseline: the baseline's, if another variant is shown.
         dataset: its name, for the caption.
+        beside: histories of all variants whose figures share their vertical axes.
+        constant: what constant answers score on the test images, as `lib.runs.scores.constant_means` gives it.
     """
     runs, epochs = count_of_runs(len(histories)), histories[0].epochs
+    best = {metric: max(answer[metric] for answer in constant.values()) for metric in METRIC_NAMES} if constant else {}
     caption = (
-        f"Learning plot, {label}, on {dataset}: loss and DSC of training and test images, "
-        f"scored without noise or dropout. n = {runs}"
+        f"{learning_result(label, histories, baseline, best)} Loss, DSC and Dice of training and test images of "
+        f"{dataset}, scored without noise or dropout. n = {runs}"
         + ("; thin lines are single runs, strong lines their mean." if len(histories) > 1 else ".")
         + (f" Grey: the baseline's mean over {count_of_runs(len(baseline))} with the same seeds." if baseline else "")
+        + (" Dotted: the best constant answer on the test images." if best else "")
+        + (" No band is drawn. The figures of all networks share their vertical axes." if beside else "")
     )
-    train, test = (_curves(histories, split, "dsc").mean(axis=0) for split in COLOURS)
+    ends = "; ".join(
+        f"{name} goes from {train[0]:.2f} to {train[-1]:.2f} on training images and from {test[0]:.2f} to "
+        f"{test[-1]:.2f} on test images"
+        for metric, name in METRIC_NAMES.items()
+        for train, test in [[_curves(histories, split, metric).mean(axis=0) for split in COLOURS]]
+    )
     alt = (
-        f"Two line plots against epochs for {label}, loss and DSC, mean of {runs}. Between epochs {epochs[0]} "
-        f"and {epochs[-1]} DSC goes from {train[0]:.2f} to {train[-1]:.2f} on training images and from {test[0]:.2f} "
-        f"to {test[-1]:.2f} on test images."
+        f"Three line plots against epochs for {label}, loss, DSC and Dice, mean of {runs}. Between epochs {epochs[0]} "
+        f"and {epochs[-1]}, {ends}."
     )
     data = pd.concat(
         pd.DataFrame({"variant": of, "run": run, "split": split, "epoch": history.epochs, **getattr(history, split)})
@@ -57,19 +78,29 @@ def figure_learning(
         for run, history in enumerate(shown)
         for split in COLOURS
     )
-    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 3.3))
-    for ax, metric in zip(figure.subplots(1, 2), AXIS_LABELS, strict=True):
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 2.9))
+    everything = [history for some in (*beside, histories, baseline) for history in some]
+    for ax, metric in zip(figure.subplots(1, len(AXIS_LABELS)), AXIS_LABELS, strict=True):
         for split, dashes in (("train", "--"), ("test", "-")):
             if baseline:
                 mean = _curves(baseline, split, metric).mean(axis=0, keepdims=True)
                 behind = {"color": BACKDROP, "linewidth": 1.2, "linestyle": dashes, "label": f"baseline, {split}"}
                 draw_curves(ax, baseline[0].epochs, mean, **behind)
-            front = {"color": COLOURS[split], "linewidth": 2, "linestyle": dashes, "label": split}
+            name = f"{label[0].lower() + label[1:] if label[1:2].islower() else label}, {split}"
+            front = {"color": COLOURS[split], "linewidth": 2, "linestyle": dashes, "label": name}
             draw_curves(ax, epochs, _curves(histories, split, metric), **front)
+        if metric in best:
+            ax.axhline(best[metric], color="black", linewidth=1, linestyle=":", label="best constant answer")
+        seen = [x for history in everything for split in COLOURS for x in getattr(history, split)[metric]]
+        seen += [best[metric]] if metric in best else []
+        room = 0.05 * (max(seen) - min(seen)) or 0.01
+        if np.isfinite(room):
+            ax.set_ylim(min(seen) - room, max(seen) + room)
         ax.set(xlabel="epoch", ylabel=AXIS_LABELS[metric])
         ax.set_xlim(left=0)
+        ax.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if len(labels) > 4 else len(labels))
     return figure
 
 

@@ -63,7 +63,7 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
     panels = figure.subplots(1, 3 if correlations else 2, sharey=True, width_ratios=(3, 3, 2)[: 2 + bool(correlations)])
     colour = COLOURS["train"]
     for ax, metric in zip(panels[:2], METRIC_NAMES, strict=True):
-        ax.axvspan(-MARGIN, MARGIN, color="#e6e6e6", linewidth=0)
+        ax.axvspan(-MARGIN, MARGIN, facecolor="#e6e6e6", edgecolor=BACKDROP, linewidth=0.6)  # seen by its edges
         ax.axvline(0, color="black", linewidth=0.8)
         for one in (difference for difference in differences if difference.metric == metric):
             row = ids.index(one.claim.id)

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float32, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
-from skimage.segmentation import mark_boundaries
 
 from lib.data.dataset import Dataset, Split
 from lib.data.stain import stain_range, unmix
@@ -23,13 +22,19 @@ STAIN_NAMES = ("Haematoxylin", "Eosin", "Rest")
 
 
 def draw_outlined(ax: Axes, image: np.ndarray, mask: np.ndarray) -> None:
-    """Adds an image (height, width, 3) with the outline of its mask, yellow within black: seen on any ground."""
-    ax.imshow(mark_boundaries(image, mask, color=to_rgb(OVERLAY["miss"]), outline_color=(0, 0, 0), mode="inner"))
+    """Adds an image (height, width, 3) with the thin outline of its mask, yellow on black: seen on any ground."""
+    height, width = mask.shape
+    ax.imshow(image)
+    if mask.any():
+        around = np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(mask, 1)  # also where it meets the edge
+        for colour, line in (("black", 1.4), (OVERLAY["miss"], 0.7)):
+            ax.contour(*around, levels=[0.5], colors=[colour], linewidths=line)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     ax.set_axis_off()
 
 
 @mpl.rc_context(STYLE)
-def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 8, rows: int = 2) -> ReportFigure:
+def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 5, rows: int = 1) -> ReportFigure:
     """Composes a sheet of images of every split, evenly chosen in the order of their names, with masks outlined."""
     chosen = {
         which: np.unique(np.linspace(0, len(split) - 1, min(rows * columns, len(split))).round().astype(int))
@@ -50,7 +55,7 @@ def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 8, rows: 
             for i in chosen[which]
         ]
     )
-    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.02 * len(lines)))
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 0.2 + 7.4 / columns * len(lines)))
     close = {"wspace": 0.0, "hspace": 0.0, "w_pad": 0.02, "h_pad": 0.03}
     figure.get_layout_engine().set(**close)  # type: ignore[union-attr]  # the style file sets one
     grid = figure.subplots(len(lines), columns, squeeze=False)

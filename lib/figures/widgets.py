@@ -27,6 +27,7 @@ from lib.figures.images import draw_outlined, draw_overlay
 from lib.figures.style import OVERLAY, STYLE, ReportFigure
 from lib.metrics import DSC, confusion
 from lib.runs.run import History, Run
+from lib.runs.scores import constant_means
 from lib.training import Training, TrainingConfig, thread_count
 
 SETTINGS = {"l2": "λ", "noise_std": "Noise sd", "dropout": "Dropout p", "learning_rate": "Learning rate"}
@@ -128,6 +129,7 @@ def explore_training(dataset: Dataset, config: TrainingConfig, setting: str, bas
 
     async def run(training: Training, what: str) -> None:
         history = History([], {metric: [] for metric in METRICS}, {metric: [] for metric in METRICS}, training.seconds)
+        constant = constant_means(dataset.test)
         curves = {"train": (dataset.train, history.train), "test": (dataset.test, history.test)}
 
         def epoch() -> None:
@@ -142,7 +144,8 @@ def explore_training(dataset: Dataset, config: TrainingConfig, setting: str, bas
         try:
             while not (training.finished or stop.disabled):
                 await asyncio.to_thread(epoch)
-                figure = figure_learning(0, what, [history], dataset.name, baseline=[run.history for run in baseline])
+                behind = [run.history for run in baseline]
+                figure = figure_learning(0, what, [history], dataset.name, behind, constant=constant)
                 shown.value = _picture(figure)
                 last = "; ".join(
                     f"{of} DSC {c['dsc'][-1]:.3f}, Dice {c['dice'][-1]:.3f}" for of, (_, c) in curves.items()

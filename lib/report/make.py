@@ -128,7 +128,7 @@ def _write_page(
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
     from lib.figures.effects import figure_effects, figure_summary
-    from lib.figures.gallery import pictures
+    from lib.figures.gallery import pictures, portable_weights
     from lib.report.page import PageExporter
 
     labels = {variant: VARIANTS[variant].label for variant in runs}
@@ -144,7 +144,7 @@ def _write_page(
     for kind in ("png", "svg"):
         (new / "figures" / f"summary.{kind}").write_bytes(summary.render(kind))
     (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    page = PageExporter().render(executed, results, summary.to_html(), gallery)
+    page = PageExporter().render(executed, results, summary.to_html(), gallery, portable_weights(runs))
     (new / "report.html").write_text(page, encoding="utf-8")
     for variant, of_variant in runs.items():
         for run in of_variant:

@@ -18,13 +18,16 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from lib._errors import FailedRun
-from lib.claims.findings import findings
-from lib.claims.intervals import FEWEST_SEEDS
+from lib.claims.findings import findings, headline_numbers
+from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
+from lib.evaluation import THRESHOLD
 from lib.figures.gallery import Picture
+from lib.figures.style import OVERLAY
+from lib.report.parameters import STUDY_SEEDS
 
 HIDDEN_TAGS = {"parameters", "injected-parameters", "setup"}  # of cells that the reader of the page needs not
-SCRIPT = Path(__file__).with_name("template") / "script.js"
+SCRIPTS = [Path(__file__).with_name("template") / name for name in ("script.js", "try.js")]
 
 
 class _Renderer(IPythonRenderer):
@@ -84,6 +87,7 @@ class PageExporter(HTMLExporter):
         results: Mapping[str, Any],
         summary_figure: str,
         gallery: Sequence[Picture] = (),
+        weights: Mapping[str, str] | None = None,
     ) -> str:
         """Returns the page: the same bytes for the same input.
 
@@ -92,7 +96,10 @@ class PageExporter(HTMLExporter):
             results: the content of results.json.
             summary_figure: HTML of the figure that opens the page.
             gallery: of test images.
+            weights: by network, as `lib.figures.gallery.portable_weights` gives them, for the reader to try.
         """
+        gallery = sorted(gallery, key=lambda picture: -picture.disagreement)
+        named = [picture for picture in gallery if picture.name == results["images"]["best"]["name"]]
         page, sections = new_notebook(metadata=notebooks[0].metadata), []
         for notebook in notebooks:
             cells = [cell for cell in deepcopy(notebook.cells) if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))]
@@ -105,16 +112,23 @@ class PageExporter(HTMLExporter):
             str(o.metadata["report_figure"]["number"]) for o in outputs if "report_figure" in o.get("metadata", {})
         }
         self._mentioned = set()
-        script = SCRIPT.read_text(encoding="utf-8")
+        script = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS[: 1 + bool(weights)])
         resources = {
             "results": results,
             "sections": sections,
             "findings": findings(results),
+            "headline_numbers": headline_numbers(results),
+            "best": max(named or gallery, key=lambda picture: picture.dsc, default=None),
             "evidence_id": next((s["id"] for s in sections if s["title"].startswith("3")), None),
             "fewest_seeds": FEWEST_SEEDS,
+            "study_seeds": STUDY_SEEDS,
+            "margin": MARGIN,
             "number": number,
             "summary_figure": summary_figure,
+            "overlay": OVERLAY,
             "gallery": gallery,
+            "weights": weights or {},
+            "threshold": THRESHOLD,
             "script": script,
             # The browser runs this script and no other, whatever a name in the data may smuggle in.
             "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -1,8 +1,10 @@
 """The sentences that open a report, on made-up results."""
 
+import numpy as np
 import pytest
 
-from lib.claims.findings import above_constant, findings
+from lib.claims.findings import above_constant, findings, headline_numbers, learning_result, what_is_missed
+from lib.runs.run import History
 
 
 def made_up(
@@ -77,3 +79,94 @@ def test_one_run_says_nothing_of_seeds():
     one = findings(made_up(dsc=(0.7,), dice=(0.6,), train=(0.75,), noise=(0.9,)))
     assert one[1].endswith("training minus test DSC is +0.050.")
     assert one[2] == "Changes in test DSC (Noise +0.200) are those of one run each: the seed alone may cause as much."
+
+
+def test_headline_numbers_set_scores_beside_the_best_constant_answer_and_variants_beside_the_seed():
+    assert headline_numbers(made_up()) == [
+        (
+            "0.71 vs 0.50",
+            "pixel accuracy (the study's “DSC”) of the network and of the answer “everything is foreground”",
+        ),
+        ("0.63 vs 0.65", "Dice coefficient of the network and of the answer “everything is foreground”"),
+        ("0.000 vs 0.020", "largest change of test DSC by a variant (Noise), and the range over 2 seeds"),
+    ]
+    one = made_up(dsc=(0.7,), dice=(0.6,), train=(0.75,), noise=(0.6,))
+    assert headline_numbers(one)[2] == ("−0.100", "largest change of test DSC by a variant (Noise)")
+    del one["variants"]["noise"]
+    assert len(headline_numbers(one)) == 2
+
+
+def test_dropout_is_set_beside_the_baseline_that_trained_as_long():
+    results = made_up()
+    results["variants"] |= {
+        "longer": made_up(noise=(0.80, 0.80))["variants"]["noise"] | {"label": "Baseline, longer"},
+        "dropout": made_up(noise=(0.81, 0.81))["variants"]["noise"] | {"label": "Dropout"},
+    }
+    assert findings(results)[2].endswith("(Noise 0.000, Dropout +0.010; seeds 0.020).")
+
+
+NOTHING, ALL = np.zeros((10, 10), bool), np.ones((10, 10), bool)
+DOTS = (np.indices((10, 10)) % 3 == 0).all(axis=0)  # 16, none of them large
+
+
+def squares(*columns: int) -> np.ndarray:
+    mask = NOTHING.copy()
+    for column in columns:
+        mask[1:4, column : column + 2] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask_true", "mask_pred", "said"),
+    [
+        (ALL, ALL, "every pixel right"),
+        (NOTHING, NOTHING, "every pixel right"),
+        (NOTHING, squares(0), "no foreground, 6% predicted"),
+        (squares(0, 4), NOTHING, "nothing found"),
+        (squares(0, 4), ALL, "100% predicted as foreground, where 12% is"),
+        (squares(0, 4), squares(7) & (np.arange(10) == 7), "both large objects missed"),
+        (squares(0, 4), squares(0), "1 of 2 large objects missed"),
+        (squares(0, 3, 6), squares(8) & (np.arange(10) == 8), "all 3 large objects missed"),
+        (squares(0), squares(0) & (np.arange(10)[:, None] == 1), "the only large object missed"),
+        (squares(0), squares(0) & (np.arange(10)[:, None] < 3), "33% of the foreground missed"),
+        (DOTS, DOTS & (np.arange(10) < 5), "50% of the foreground missed"),
+    ],
+)  # fmt: skip
+def test_what_is_missed_follows_from_the_masks(mask_true, mask_pred, said):
+    assert what_is_missed(mask_true, mask_pred) == said
+
+
+def ending(dsc: float, dice: float = 0.5, train: float = 0.6) -> History:
+    return History([1, 2], {"dsc": [0.1, train], "dice": [0.1, 0.5]}, {"dsc": [0.1, dsc], "dice": [0.1, dice]}, [])
+
+
+@pytest.mark.parametrize(
+    ("runs", "baseline", "said"),
+    [
+        (
+            [ending(0.58), ending(0.60)], [],
+            "Noise: above the best constant answer in test DSC (0.59 against 0.50) and below the best constant answer "
+            "in test Dice (0.50 against 0.65); training minus test DSC is +0.010 in the end.",
+        ),
+        (
+            [ending(0.585), ending(0.60)], [ending(0.58), ending(0.60)],
+            "Noise changes nothing that one can see: the end of its test curves differs by +0.003 in DSC "
+            "and 0.000 in Dice.",
+        ),
+        (
+            [ending(0.55, 0.7), ending(0.55, 0.7)], [ending(0.58), ending(0.60)],
+            "Noise ends 0.040 below the baseline in test DSC (whose seeds differ by 0.020) and 0.200 above the "
+            "baseline in test Dice (whose seeds differ by 0.000).",
+        ),
+        (
+            [ending(0.62)], [ending(0.58)],
+            "Noise ends 0.040 above the baseline in test DSC and level with the baseline in test Dice.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_learning_curves_show_follows_from_where_they_end(runs, baseline, said):
+    assert learning_result("Noise", runs, baseline, {"dsc": 0.5, "dice": 0.65}) == said
+
+
+def test_without_a_constant_answer_the_gap_alone_is_said():
+    assert learning_result("L2", [ending(0.5)], [], {}) == "L2: training minus test DSC is +0.100 in the end."

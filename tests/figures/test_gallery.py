@@ -1,5 +1,6 @@
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ from conftest import draw_discs
 from PIL import Image
 
 from lib.data.dataset import Split
-from lib.figures.gallery import LARGEST, choose, outline, pictures
+from lib.figures.gallery import LARGEST, LOSSLESS, choose, outline, pictures, portable_weights
+from lib.models import NETWORKS
 from lib.runs.run import Run
 from lib.training import TrainingConfig, build_network
 
@@ -61,7 +63,27 @@ def test_thousands_of_large_noisy_images_do_not_sink_the_file():
     masks = np.broadcast_to(draw_discs(1, seed=1, size=64).masks, (2000, 64, 64))
     split = Split(tuple(f"image_{i}" for i in range(2000)), images, masks)
     shown = pictures(untrained(), split, scores_of(split))
-    assert sum(len(picture.image + picture.truth + picture.prediction) for picture in shown) < 4e6
+    assert sum(len(picture.image + picture.truth + picture.prediction) for picture in shown) < 4e6 + LOSSLESS
+    exact = sorted((picture.disagreement for picture in shown if picture.exact), reverse=True)
+    assert 0 < len(exact) < len(shown)
+    assert exact[-1] >= max(picture.disagreement for picture in shown if not picture.exact)
+
+
+def test_an_exact_picture_has_every_pixel_as_it_was():
+    split = draw_discs(2, seed=1)
+    for picture, image in zip(pictures(untrained(), split, scores_of(split)), split.images, strict=True):
+        assert picture.exact
+        stored = Image.open(io.BytesIO(base64.b64decode(picture.image.split(",")[1])))
+        np.testing.assert_array_equal(np.asarray(stored), image)
+
+
+def test_weights_for_the_page_are_those_of_the_studys_architecture_in_their_order():
+    run = untrained()
+    deeper = replace(run, snapshots={1: NETWORKS["deeper_CNN_segment"]().state_dict()})
+    (name, encoded), *others = portable_weights({"baseline": [run] * 5, "longer": [run], "noise": [deeper]}).items()
+    weights = np.frombuffer(base64.b64decode(encoded), "<f4")
+    assert (name, others) == ("Baseline, seed 0", [])
+    np.testing.assert_array_equal(weights, np.concatenate([value.ravel() for value in run.weights.values()]))
 
 
 def test_a_picture_is_no_larger_than_it_is_seen():
@@ -70,3 +92,4 @@ def test_a_picture_is_no_larger_than_it_is_seen():
     (picture,) = pictures(untrained(), split, scores_of(split))
     stored = Image.open(io.BytesIO(base64.b64decode(picture.image.split(",")[1])))
     assert stored.size == (LARGEST, LARGEST)
+    assert not picture.exact  # the network sees more pixels

@@ -8,15 +8,23 @@ from itertools import product
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page
+import torch
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page
 
 from lib import _files
+from lib.data.dataset import Dataset
+from lib.evaluation import predict
 from lib.figures.gallery import Picture
 from lib.report import pdf
 from lib.report.notebooks import FIGURES, NOTEBOOKS
 from lib.report.page import PageExporter
+from lib.runs.plan import VARIANTS, variant_config
+from lib.runs.store import from_bytes
+from lib.training import build_network
 
 WIDTHS = pytest.mark.parametrize("width", [360, 768, 1440])
 
@@ -120,17 +128,31 @@ def test_page_never_scrolls_sideways(width, scripted, request, made_once: Path):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_title_findings_and_scores_are_on_the_first_screen(page: Page, made_once: Path):
+def test_title_findings_scores_and_two_images_are_on_the_first_screen(page: Page, made_once: Path):
     open_report(page, made_once)
-    for selector in ("h1", ".findings", "table.scores"):
+    assert page.locator(".pair svg").count() == 2
+    for selector in ("h1", ".findings", ".numbers", ".pair"):
         box = page.locator(selector).bounding_box()
         assert box["y"] + box["height"] < 900
+
+
+def test_claims_stand_under_what_is_settled_and_what_is_open(page: Page, made_once: Path, results):
+    open_report(page, made_once)
+    groups = page.locator("table.verdicts tbody").evaluate_all(
+        "all => all.map(one => [...one.querySelectorAll('th')].map(head => head.innerText))"
+    )
+    (settled, *first), (still_open, *second) = groups
+    runs = results["reference"]["seeds"]
+    assert (settled, still_open) == (f"Settled by {runs} runs", f"Open after {runs} runs")
+    verdicts = results["reference"]["verdicts"]
+    assert {claim for claim in verdicts if verdicts[claim]["dsc"] in ("undecided", "not run")} == set(second)
+    assert set(first) | set(second) == set(verdicts)
 
 
 def test_contents_lead_to_every_section(page: Page, made_once: Path):
     open_report(page, made_once)
     targets = page.locator("nav a").evaluate_all("links => links.map(link => link.hash.slice(1))")
-    assert len(targets) == len(NOTEBOOKS) + 3  # summary, gallery, provenance
+    assert len(targets) == len(NOTEBOOKS) + 4  # summary, try it, gallery, provenance
     assert targets == page.locator("header[id], section[id]").evaluate_all("all => all.map(one => one.id)")
 
 
@@ -185,7 +207,8 @@ def test_gallery_shows_every_test_image_and_sorts_them(page: Page, made_once: Pa
     def of_items(key: str) -> list[str]:
         return items.evaluate_all("(items, key) => items.map(item => item.dataset[key])", key)
 
-    assert of_items("name") == [f"image_{i:02d}" for i in range(6)]
+    assert sorted(of_items("name")) == [f"image_{i:02d}" for i in range(6)]
+    assert [float(x) for x in of_items("apart")] == sorted(map(float, of_items("apart")), reverse=True)
     for key in ("dsc", "dice"):
         page.locator(f".tools [data-key={key}]").click()
         assert [float(x) for x in of_items(key)] == sorted(map(float, of_items(key)), reverse=True)
@@ -199,18 +222,72 @@ def test_gallery_shows_every_test_image_and_sorts_them(page: Page, made_once: Pa
 
 def test_picture_opens_large_by_key_leads_on_and_gives_the_focus_back(page: Page, made_once: Path):
     open_report(page, made_once)
+    first, second, *_ = page.locator(".gallery li").evaluate_all("items => items.map(item => item.dataset.name)")
     link = page.locator(".gallery a.open").first
     small = link.locator("svg").bounding_box()["width"]
     link.focus()
     page.keyboard.press("Enter")
     dialog = page.locator("dialog")
     assert dialog.locator("svg").bounding_box()["width"] > 2 * small
-    assert "image_00" in dialog.inner_text()
+    assert first in dialog.inner_text()
     page.keyboard.press("ArrowRight")
-    assert "image_01" in dialog.inner_text()
+    assert second in dialog.inner_text()
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    assert page.evaluate("document.activeElement.closest('li').dataset.name") == "image_01"
+    assert page.evaluate("document.activeElement.closest('li').dataset.name") == second
+
+
+def test_figures_that_have_pictures_open_in_the_same_dialog(page: Page, made_once: Path):
+    open_report(page, made_once)
+    with_pictures = page.locator("figure:has(.enlarge)").evaluate_all("all => all.map(one => one.id)")
+    assert with_pictures == ["figure-1", "figure-3", "figure-13", "figure-14"]
+    small = page.locator("#figure-13 .plot svg").bounding_box()["width"]
+    page.locator("#figure-13 .enlarge").focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    assert dialog.locator(".plot > svg").bounding_box()["width"] > 1.3 * small
+    assert "Figure 13." in dialog.inner_text()
+    page.keyboard.press("ArrowRight")  # leads nowhere
+    assert "Figure 13." in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert page.evaluate("document.activeElement.closest('figure').id") == "figure-13"
+
+
+def test_lines_of_prose_have_at_most_80_characters(page: Page, made_once: Path):
+    open_report(page, made_once)
+    longest = page.evaluate("""() => Math.max(...[...document.querySelectorAll(".text > p, .findings")].map((p) => {
+      const range = document.createRange();
+      range.selectNodeContents(p);
+      const tops = new Set([...range.getClientRects()].map((box) => Math.round(box.bottom / 12)));
+      return p.textContent.length / tops.size;
+    }))""")
+    assert longest <= 80
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_band_of_what_would_not_matter_is_seen_on_its_ground(scheme, page: Page, made_once: Path):
+    page.emulate_media(color_scheme=scheme)
+    open_report(page, made_once)
+    edge = page.locator("svg.interval rect").first.evaluate("one => getComputedStyle(one).stroke")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    def luminance(colour: str) -> float:
+        channels = np.array([int(value) for value in re.findall(r"\d+", colour)[:3]]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ (0.2126, 0.7152, 0.0722))
+
+    dark, light = sorted((luminance(edge), luminance(ground)))
+    assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_cells_that_only_speak_have_no_toggle(page: Page, made_once: Path):
+    open_report(page, made_once)
+    cells = page.locator(".code_cell")
+    speaking = page.locator(".code_cell:has(.output_markdown):not(:has(.output_html))")
+    assert speaking.count() > 5
+    assert speaking.locator("details.input").count() == 0
+    assert page.locator(".code_cell details.input").count() == cells.count() - speaking.count()
 
 
 def test_picture_opens_large_without_a_script(unscripted: Page, made_once: Path):
@@ -225,7 +302,7 @@ def test_picture_opens_large_without_a_script(unscripted: Page, made_once: Path)
 
 def test_tab_key_reaches_everything_that_can_be_used(page: Page, made_once: Path):
     open_report(page, made_once)
-    usable = page.locator("a[href]:visible, button:visible, summary:visible, [tabindex='0']:visible")
+    usable = page.locator("a[href]:visible, :is(button, summary, select, input, [tabindex='0']):visible")
     expected = usable.evaluate_all("all => all.forEach((one, i) => { one.dataset.number = i; }) ?? all.length")
     reached = set()
     for _ in range(expected + 5):
@@ -268,13 +345,93 @@ def test_axe_finds_nothing_that_shuts_readers_out(
         assert violations() == []
 
 
+def tried(page: Page, folder: Path) -> Locator:
+    open_report(page, folder)
+    trial = page.locator("#try")
+    trial.scroll_into_view_if_needed()
+    trial.locator("p[role=status]").filter(has_text="DSC").wait_for(timeout=5000)
+    return trial
+
+
+def test_networks_run_in_the_page_as_torch_runs_them(page: Page, made_once: Path, discs: Dataset):
+    names = tried(page, made_once).get_by_label("Network").locator("option").all_inner_texts()
+    assert names == [f"{VARIANTS[variant].label}, seed 0" for variant in ("baseline", "noise", "dropout", "l2")]
+    computed = page.evaluate("""async () => {
+      const answers = [];
+      for (const option of networkBox.options) {
+        const bytes = Uint8Array.from(atob(option.dataset.weights), (x) => x.charCodeAt(0));
+        for (const item of document.querySelectorAll("ul.gallery li")) {
+          const { pixels, truth } = await fromGallery(item);
+          const found = probabilities(pixels, new Float32Array(bytes.buffer));
+          answers.push([option.text, item.dataset.name, [...found], [...truth]]);
+        }
+      }
+      return answers;
+    }""")
+    assert len(computed) == len(names) * len(discs.test)
+    for label, name, found, truth in computed:
+        variant = next(key for key, value in VARIANTS.items() if label.startswith(f"{value.label},"))
+        network = build_network(variant_config(variant, seed=0, epochs=1))
+        network.load_state_dict(from_bytes((made_once / "models" / f"{variant}-seed-0.pt").read_bytes()))
+        image, mask_true = discs.test.pair(name)
+        expected = predict(network, torch.from_numpy(image[None]))[0].numpy()
+        np.testing.assert_allclose(np.reshape(found, expected.shape), expected, atol=1e-5)
+        np.testing.assert_array_equal(np.reshape(truth, mask_true.shape), mask_true)
+
+
+def test_an_image_of_128_pixels_takes_less_than_a_second(page: Page, made_once: Path):
+    tried(page, made_once)
+    assert (
+        page.evaluate("""() => {
+      const begun = performance.now();
+      probabilities(new ImageData(128, 128), new Float32Array(8499));
+      return performance.now() - begun;
+    }""")
+        < 1000
+    )
+
+
+def test_trial_shows_the_scores_of_the_report_and_follows_threshold_and_network(page: Page, made_once: Path, results):
+    trial = tried(page, made_once)
+    said = trial.locator("p[role=status]")
+    for item in page.locator("ul.gallery li").all():
+        trial.get_by_label("Test image").select_option(item.get_attribute("data-name"))
+        numbers = [f"{float(item.get_attribute(f'data-{metric}')):.3f}" for metric in ("dsc", "dice")]
+        said.filter(has_text="DSC {}, Dice {}.".format(*numbers)).wait_for(timeout=3000)
+    for threshold, share in (("0", "100% in the prediction"), ("1", "0% in the prediction")):
+        trial.get_by_label("Threshold").fill(threshold)
+        assert share in said.inner_text()
+    assert "Dice 0.000" in said.inner_text()
+    trial.get_by_label("Network").select_option("Dropout, seed 0")
+    assert "Dice 0.000" in said.inner_text()
+
+
+def test_readers_own_picture_is_scaled_to_even_sides_and_has_no_score(page: Page, made_once: Path, tmp_path: Path):
+    trial = tried(page, made_once)
+    Image.new("RGB", (90, 43), "purple").save(tmp_path / "own.png")
+    trial.get_by_label("or your own").set_input_files(tmp_path / "own.png")
+    said = trial.locator("p[role=status]")
+    said.filter(has_text="Without a true mask there is no score.").wait_for(timeout=3000)
+    size = trial.locator("canvas").first.evaluate("canvas => [canvas.width, canvas.height]")
+    assert size == [16, 8]  # of 16 x 16 that the networks were trained on
+    (tmp_path / "no.png").write_text("no picture")
+    trial.get_by_label("or your own").set_input_files(tmp_path / "no.png")
+    said.filter(has_text="no.png: expected a picture that this browser can open.").wait_for(timeout=3000)
+
+
+def test_without_a_script_nothing_is_offered_to_try(unscripted: Page, made_once: Path):
+    open_report(unscripted, made_once)
+    assert not unscripted.locator("#try").is_visible()
+    assert not unscripted.locator("nav a[href='#try']").is_visible()
+
+
 EVIL = "<img src=x onerror=alert(1)>.png"
 
 
 def test_names_are_shown_as_text_and_run_nothing(page: Page, executed, results, tmp_path: Path):
     results["dataset"] |= {"name": EVIL, "patients": 1, "shared_patients": {f"train and {EVIL}": [EVIL]}}
     results["provenance"] |= {"command": f"make report DATASET='{EVIL}'", "cpu": EVIL}
-    picture = Picture(EVIL, EVIL, 0.5, 0.5, 0.5, 0.5, "data:,", "M0 0", "M0 0")
+    picture = Picture(EVIL, EVIL, 0.5, 0.5, 0.5, 0.5, EVIL, False, "data:,", "M0 0", "M0 0", "M0 0")
     (tmp_path / "report.html").write_text(PageExporter().render(executed, results, "", [picture]), encoding="utf-8")
     alerts = []
     page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))

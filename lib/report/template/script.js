@@ -31,14 +31,14 @@ button.addEventListener("click", () => {
 });
 
 // Gallery: a second press on a key turns the order around.
-const tools = document.querySelector(".tools");
+const tools = document.querySelector("#gallery .tools");
 const list = document.querySelector("ul.gallery");
 const keys = all("button", tools);
 tools.hidden = false;
-let upwards = true;
+let upwards = false;
 const sort = (chosen) => {
   const key = chosen.dataset.key;
-  const number = key === "dsc" || key === "dice";
+  const number = key === "dsc" || key === "dice" || key === "apart";
   const pressed = chosen.getAttribute("aria-pressed") === "true";
   upwards = pressed ? !upwards : !number;
   keys.forEach((other) => other.setAttribute("aria-pressed", String(other === chosen)));
@@ -51,32 +51,39 @@ const sort = (chosen) => {
 };
 keys.forEach((key) => key.addEventListener("click", () => sort(key)));
 
-// A picture opens in a dialog, in which the arrows lead on.
+// A picture of the gallery opens in a dialog, in which the arrows lead on; so does a figure that has pictures.
 const dialog = document.createElement("dialog");
-dialog.setAttribute("aria-label", "Test image");
+dialog.setAttribute("aria-label", "Enlarged");
 document.querySelector("main").append(dialog);
 let shown;
+const step = (name) => { if (shown.matches("li")) show(shown[name]); };
 const show = (item) => {
   if (!item) return;
   shown = item;
+  const steps = [["Previous", () => step("previousElementSibling")], ["Next", () => step("nextElementSibling")]];
   const bar = document.createElement("p");
-  for (const [text, act] of [["Previous", () => show(shown.previousElementSibling)],
-    ["Next", () => show(shown.nextElementSibling)], ["Close", () => dialog.close()]]) {
+  for (const [text, act] of [...(item.matches("li") ? steps : []), ["Close", () => dialog.close()]]) {
     bar.append(Object.assign(document.createElement("button"), { type: "button", textContent: text, onclick: act }));
   }
   const held = all("button", dialog).indexOf(document.activeElement);
-  dialog.replaceChildren(item.querySelector("svg").cloneNode(true), item.querySelector(".label").cloneNode(true), bar);
+  dialog.replaceChildren(item.querySelector(".plot, svg").cloneNode(true), item.querySelector(".label, figcaption").cloneNode(true), bar);
+  dialog.querySelector(".enlarge")?.remove();
   if (!dialog.open) dialog.showModal();
-  bar.children[held < 0 ? 2 : held].focus();
+  (bar.children[held] ?? bar.lastElementChild).focus();
 };
 list.addEventListener("click", (event) => {
   if (!event.target.closest("a.open")) return;
   event.preventDefault();
   show(event.target.closest("li"));
 });
+for (const figure of all("figure.report-figure:has(svg image)")) {
+  const enlarge = Object.assign(document.createElement("button"), { type: "button", className: "enlarge", textContent: "Enlarge" });
+  enlarge.addEventListener("click", () => show(figure));
+  figure.querySelector("figcaption").append(" ", enlarge);
+}
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-dialog.addEventListener("close", () => shown.querySelector("a.open").focus());
+dialog.addEventListener("close", () => shown.querySelector("a.open, .enlarge").focus());
 dialog.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft") show(shown.previousElementSibling);
-  if (event.key === "ArrowRight") show(shown.nextElementSibling);
+  if (event.key === "ArrowLeft") step("previousElementSibling");
+  if (event.key === "ArrowRight") step("nextElementSibling");
 });
