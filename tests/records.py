@@ -47,6 +47,7 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
         of_kind["effective_clusters"] = nan_for_none(results["effective_clusters"])
     if kind is DepthJudgement:
         of_kind |= {key: results[key] for key in ("untrained", "first_gradients")}
+        of_kind["untrained_shallower"] = results.get("untrained_shallower", 0)
     return kind(
         claim=claim,
         metric=results["metric"],

@@ -33,18 +33,25 @@ def find_reference(dataset_sha256: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def reference_for(dataset: Dataset) -> dict[str, Any] | None:
-    """Returns what a report tells of its reference: its "name", "seeds", "same_data" and "verdicts"."""
+    """Returns what a report tells of its reference: its "name", "seeds", "same_data" and verdicts by claim and score.
+
+    "verdicts" are those on other patients, "verdicts_seeds" those on its images; None where it was not judged by seeds.
+    """
     found = find_reference(dataset.sha256)
     if found is None:
         return None
     name, results = found
     verdicts: dict[str, dict[str, str]] = {}
+    by_seeds: dict[str, dict[str, str | None]] = {}
     for claim in results["claims"]:
         verdicts.setdefault(claim["id"], {})[claim["metric"]] = claim["verdict"]
+        by_seeds.setdefault(claim["id"], {})[claim["metric"]] = claim.get("verdict_seeds")
     for known in CLAIMS:  # those that were added after it was made, too
         verdicts.setdefault(known.id, dict.fromkeys(SCORES, "not run"))
+        by_seeds.setdefault(known.id, dict.fromkeys(SCORES, "not run"))
     same = results["provenance"]["dataset_sha256"] == dataset.sha256
-    return {"name": name, "seeds": results["parameters"]["seeds"], "same_data": same, "verdicts": verdicts}
+    told = {"name": name, "seeds": results["parameters"]["seeds"], "same_data": same}
+    return told | {"verdicts": verdicts, "verdicts_seeds": by_seeds}
 
 
 def final_scores(results: Mapping[str, Any]) -> pd.DataFrame:

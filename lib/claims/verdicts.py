@@ -184,10 +184,12 @@ class DepthJudgement(ContrastJudgement):
 
     Attributes:
         untrained: runs of the deeper network that end no more than MARGIN above the best constant answer.
+        untrained_shallower: such runs of the shallower network.
         first_gradients: those of `Evidence`.
     """
 
     untrained: int
+    untrained_shallower: int
     first_gradients: Mapping[str, float]
 
 
@@ -332,7 +334,8 @@ def claim_results(judged: Judgement | NotRun) -> dict[str, Any]:
             "seed_se": judged.over_seeds.se if judged.over_seeds else None,
         }
     if isinstance(judged, DepthJudgement):
-        results |= {"untrained": judged.untrained, "first_gradients": dict(judged.first_gradients)}
+        results |= {"untrained": judged.untrained, "untrained_shallower": judged.untrained_shallower}
+        results |= {"first_gradients": dict(judged.first_gradients)}
     return _without_nan(results)
 
 
@@ -493,6 +496,7 @@ def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgemen
             "reconstructed deeper network minus the best constant answer": deeper.over_patients,
         },
         untrained=sum(effect <= MARGIN for effect in deeper.by_run),
+        untrained_shallower=sum(effect <= MARGIN for effect in shallower.by_run),
         first_gradients=evidence.first_gradients,
         **_numbers(measured),
     )

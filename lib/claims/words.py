@@ -1,7 +1,6 @@
 """Numbers in sentences and tables: data, scores, effects and verdicts."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -59,41 +58,6 @@ def _bounds(estimate: Interval) -> str:
     return "" if np.isnan(low) or np.isnan(high) else f"[{number(low)}, {number(high)}]"
 
 
-def verdict_table(
-    judged: Sequence[Judgement | NotRun], section: str = "", reference: Mapping[str, Any] | None = None
-) -> pd.DataFrame:
-    """Returns the verdicts on the claims of a section, or of all, in both scores and on both questions.
-
-    Each score has verdict, effect and interval on these images with other seeds, and those on other patients.
-
-    Args:
-        judged: as `judge` returns it.
-        section: "2.1", or "2.2 a"; empty for all.
-        reference: as `lib.claims.reference.reference_for` returns it; its verdicts make one more column.
-    """
-    rows: dict[str, dict[str, str]] = {}
-    for one in judged:
-        if one.claim.section.startswith(section):
-            row = rows.setdefault(one.claim.id, {"the study says that": one.claim.statement})
-            score = SCORES[one.metric]
-            row |= {f"{score}: {column}": cell for column, cell in _verdict_cells(one).items()}
-    if reference is not None:
-        column = f"in {reference['seeds']} runs on {reference['name']}: DSC, Dice"
-        for claim_id, row in rows.items():
-            row[column] = ", ".join(reference["verdicts"][claim_id][metric] for metric in SCORES)
-    return pd.DataFrame(rows).T.rename_axis("claim")
-
-
-def _verdict_cells(one: Judgement | NotRun) -> dict[str, str]:
-    """Returns the cells of a claim in one score: what is known of its effect for other seeds and other patients."""
-    if isinstance(one, NotRun):
-        return {"other seeds": one.verdict, "other patients": one.verdict}
-    return {
-        "other seeds": "-" if one.over_seeds is None else f"{one.verdict_seeds} {with_interval(one.over_seeds)}",
-        "other patients": f"{one.verdict} {with_interval(one.estimate)}",
-    }
-
-
 def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     """Returns a paragraph on one claim as judged in DSC and in Dice, whose words come from the numbers."""
     if isinstance(dsc, NotRun) or isinstance(dice, NotRun):
@@ -139,11 +103,15 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         sentences.append(
             f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
         )
+    ruled_out = [_ruled_out(one) for one in (dsc, dice) if _is_open(one)]
+    if ruled_out:
+        sentences.append(f"Ruled out there, at 95%: {'; '.join(ruled_out)}.")
     sentences += [_in_both(measure, dsc.also[measure], dice.also[measure]) for measure in dsc.also]
     if isinstance(dsc, DepthJudgement) and isinstance(dice, DepthJudgement):
         sentences.append(
             f"Of {n_runs} runs of the deeper network {dsc.untrained} in DSC and {dice.untrained} in Dice end no more "
-            f"than {MARGIN} above that answer."
+            f"than {MARGIN} above that answer; of those of the shallower one {dsc.untrained_shallower} and "
+            f"{dice.untrained_shallower}."
         )
         if dsc.first_gradients:
             deeper, shallower = (dsc.first_gradients[name] for name in ("deeper", "baseline"))
@@ -154,8 +122,21 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     return " ".join(sentences)
 
 
+def _is_open(one: Judgement) -> bool:
+    """Returns whether an effect, of which something is known, is open in its direction."""
+    known = np.isfinite([one.estimate.ci_low, one.estimate.ci_high]).all()
+    return one.verdict == "undecided" and not one.claim.bound and bool(known)
+
+
+def _ruled_out(one: Judgement) -> str:
+    """Returns which effects an interval that decides nothing leaves out."""
+    low, high = number(one.estimate.ci_low), number(one.estimate.ci_high)
+    return f"above {high} and below {low} in {SCORES[one.metric]}"
+
+
 def _verdicts(dsc: Verdict | None, dice: Verdict | None) -> str:
-    return f"**{dsc}** in both scores" if dsc == dice else f"**{dsc}** in DSC, **{dice}** in Dice"
+    ours, theirs = ("open" if word == "undecided" else word for word in (dsc, dice))
+    return f"**{ours}** in both scores" if ours == theirs else f"**{ours}** in DSC, **{theirs}** in Dice"
 
 
 def _in_both(measure: str, dsc: Interval, dice: Interval) -> str:
@@ -377,16 +358,7 @@ def depth_table(by_image: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     return table.map("{:.3f}".format)
 
 
-def claims_table() -> pd.DataFrame:
-    """Returns the claims of the study: id, section and statement."""
-    rows = [(claim.id, claim.section, claim.statement) for claim in CLAIMS]
-    return pd.DataFrame(rows, columns=["claim", "section", "the study says that"]).set_index("claim")
-
-
 def explanations(judged: Sequence[Judgement | NotRun]) -> str:
-    """Returns each claim as the study states it and a paragraph on it, in Markdown. Argument as `judge` returns it."""
+    """Returns a heading and a paragraph on each claim, in Markdown. Argument as `judge` returns it."""
     pairs = zip(judged[: len(CLAIMS)], judged[len(CLAIMS) :], strict=True)
-    return "\n\n".join(
-        f"> **THE STUDY** {dsc.claim.id}, section {dsc.claim.section}: {dsc.claim.statement}.\n\n{explain(dsc, dice)}"
-        for dsc, dice in pairs
-    )
+    return "\n\n".join(f"#### {dsc.claim.id}: {dsc.claim.statement}\n\n{explain(dsc, dice)}" for dsc, dice in pairs)

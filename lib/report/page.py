@@ -51,6 +51,13 @@ class _Renderer(IPythonRenderer):
         self.mentioned.add(named[1])
         return f'<a href="#figure-{named[1]}"{anchor}>{named[0]}</a>'
 
+    def heading(self, text: str, level: int, **attributes: Any) -> str:
+        """Gives the heading of a claim the anchor that the table of claims leads to."""
+        claim = re.match(r"C\d[a-z]?\b", text)
+        if claim is None:
+            return super().heading(text, level, **attributes)
+        return f'<h{level} id="claim-{claim[0]}">{text}</h{level}>\n'
+
     def block_math(self, body: str) -> str:
         return convert(body, display="block")
 
