@@ -62,6 +62,14 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     """Returns a paragraph on one claim as judged in DSC and in Dice, whose words come from the numbers."""
     if isinstance(dsc, NotRun) or isinstance(dice, NotRun):
         return f"Not run here: it takes {next(one.missing for one in (dsc, dice) if isinstance(one, NotRun))}."
+    n_runs = dsc.n_divisions or len(dsc.by_run)
+    if n_runs < FEWEST_SEEDS:  # an interval of so few would be wider than the scores' range, or mean little
+        kind = "division" if dsc.n_divisions else "pair of runs" if n_runs == 1 else "pairs of runs"
+        kind += "s" * (dsc.n_divisions > 1)
+        return (
+            f"{_capital(dsc.measure)}: {_shown(dsc)} in DSC and {_shown(dice)} in Dice, over {n_runs} {kind}. "
+            f"Fewer than {FEWEST_SEEDS} {'divisions' if dsc.n_divisions else 'runs'} decide nothing."
+        )
     sentences = []
     if dsc.over_seeds is not None and dice.over_seeds is not None and dsc.verdict_seeds is not None:
         sentences += [
@@ -75,7 +83,6 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     if np.isnan(dsc.estimate.ci_low):
         return " ".join([*sentences, "There is no interval: too few runs or patients, or scores that do not differ."])
     patients = f"{dsc.n_patients} patients" if dsc.n_patients else "images taken as independent of each other"
-    n_runs = dsc.n_divisions or len(dsc.by_run)
     if dsc.n_divisions:
         sentences.append(
             f"That is over {patients}, each held out once in every one of {n_runs} random divisions of all images, and "
@@ -89,8 +96,6 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         sentences.append(f"Both are adjusted for {len(PRIMARY)} contrasts by Holm's procedure.")
     elif isinstance(dsc, ContrastJudgement):
         sentences.append("This comparison is exploratory: its intervals are not adjusted for the number of claims.")
-    if n_runs < FEWEST_SEEDS:
-        sentences.append(f"Fewer than {FEWEST_SEEDS} {'divisions' if dsc.n_divisions else 'runs'} decide nothing.")
     if dsc.claim.id == "C5c":
         sentences.append(f"It and those below are widened for {len(dsc.also)} comparisons, after Bonferroni.")
     small = any(
@@ -122,6 +127,16 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     return " ".join(sentences)
 
 
+def _capital(text: str) -> str:
+    """Returns a text that begins with a capital letter."""
+    return text[0].upper() + text[1:]
+
+
+def _shown(one: Judgement) -> str:
+    """Returns an effect without its interval."""
+    return "-" if np.isnan(one.estimate.effect) else number(one.estimate.effect)
+
+
 def _is_open(one: Judgement) -> bool:
     """Returns whether an effect, of which something is known, is open in its direction."""
     known = np.isfinite([one.estimate.ci_low, one.estimate.ci_high]).all()
@@ -140,7 +155,7 @@ def _verdicts(dsc: Verdict | None, dice: Verdict | None) -> str:
 
 
 def _in_both(measure: str, dsc: Interval, dice: Interval) -> str:
-    return f"{measure[0].upper()}{measure[1:]}: {with_interval(dsc)} in DSC and {with_interval(dice)} in Dice."
+    return f"{_capital(measure)}: {with_interval(dsc)} in DSC and {with_interval(dice)} in Dice."
 
 
 def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:

@@ -135,7 +135,7 @@ def test_one_run_gives_effects_without_intervals(dataset: Dataset):
     assert judged.estimate.effect == pytest.approx(0.05, abs=0.005)
     results = claim_results(judged)
     assert (results["ci_low"], results["p_value"], results["verdict"]) == (None, None, "undecided")
-    assert "There is no interval: too few runs or patients" in explain(judged, judged)
+    assert explain(judged, judged).endswith("over 1 pair of runs. Fewer than 6 runs decide nothing.")
 
 
 def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dataset):
@@ -333,9 +333,18 @@ def test_a_full_study_judges_other_patients_by_its_divisions(dataset: Dataset):
 def test_every_claim_has_an_entry_that_never_says_undecided_and_rules_out_what_it_can(dataset: Dataset):
     text = explanations(judge(quick(scores(dataset, seeds=3), dataset)))
     assert re.findall(r"^#### (C\w+): ", text, re.MULTILINE) == [claim.id for claim in CLAIMS]
+    entry = text.partition("#### C3a")[2].partition("####")[0].strip()
+    assert re.search(
+        r"Test score, noise minus baseline: \+0\.0\d\d in DSC and \+0\.0\d\d in Dice, over 3 pairs of", entry
+    )
+    assert entry.endswith("Fewer than 6 runs decide nothing.")
+    by_image = scores(dataset, seeds=8, shifts=dict.fromkeys(SHIFTS, 0.0))
+    p6 = [n for n, who in zip(dataset.test.names, dataset.test.patients, strict=True) if who == "p6"]
+    by_image.loc[("noise", slice(None), "test", p6), ["dsc", "dice"]] += 0.2
+    text = explanations(judge(quick(by_image, dataset)))
     assert "undecided" not in text
     entry = text.partition("#### C3a")[2].partition("####")[0]
-    assert "**open** in both scores" in entry
+    assert "On other patients: **open** in both scores" in entry
     assert re.search(r"Ruled out there, at 95%: above [+−]\d\.\d{3} and below [+−]\d\.\d{3} in DSC; above ", entry)
 
 
