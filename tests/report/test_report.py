@@ -226,7 +226,7 @@ def test_report_is_complete_and_honest(made_once: Path, discs: Dataset, folder: 
     models = {f"models/{variant}-seed-0.pt" for variant in VARIANTS}
     executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
     first = tree(made_once)
-    expected = {"report.html", "results.json", "figures/summary.png", "figures/summary.svg"}
+    expected = {"report.html", "results.json", "inputs.json", "figures/summary.png", "figures/summary.svg"}
     assert set(first) == expected | figures | models | executed
 
     results = json.loads(first["results.json"])
@@ -434,7 +434,7 @@ def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_
         killed.communicate()
         finished = {path: path.read_bytes() for path in runs.rglob("run.pt")}
 
-        again = start_report(folder, name, runs, "EPOCHS=10")
+        again = start_report(folder, name, runs, "EPOCHS=10", "FORCE=1")  # the killed one may have been published
         assert b"report: " in again.communicate()[0]
         assert again.returncode == 0
         assert without_times(json.loads((target / "results.json").read_text()), of_runs=True) == expected
