@@ -29,7 +29,8 @@ MADE_OF = (
     "requirements.lock",
 )
 EMBEDDED = "synthetic"  # the set that `lib` draws; other data are folders
-VARIABLES = ("ATEN_", "DASK_", "KMP_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON", "REPORT_", "TORCH_")  # how they begin
+# Environment variables that may have a say. `make` sets PYTHON to its argument: it names the interpreter, as a path.
+VARIABLES = re.compile("(ATEN|DASK|KMP|LD|MKL|OMP|OPENBLAS|REPORT|TORCH)_|PYTHON.")
 LARGEST = 4 * 2**30  # bytes of data that are compared, which takes seconds; a report of more is always made anew
 SHOWN = 3  # reasons that `make why` names
 
@@ -122,16 +123,15 @@ def inputs(arguments: Iterable[str]) -> Inputs:
         for place in (*site.getsitepackages(), *user)
         for path in sorted(Path(place).glob("*-info"))
     ]
-    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith(VARIABLES))
-    machine: Hashes = {
+    variables = {name: _text_hash(value) for name, value in os.environ.items() if VARIABLES.match(name)}
+    machine = {
         "the processor": cpu(),
         "the number of processors": "" if "WORKERS" in given else str(_files.cores()),
         "the operating system": platform.platform(),
         "the Python interpreter": _text_hash(sys.executable, sys.version),
         "an installed package": _text_hash(installed),
-        "an environment variable": _text_hash(variables),
-    }
-    return {"machine": machine, "code": source_hashes(), "data": data_hashes(given.get("DATASET", EMBEDDED))}
+    } | {f"the environment variable {name}": value for name, value in sorted(variables.items())}
+    return {"machine": {**machine}, "code": source_hashes(), "data": data_hashes(given.get("DATASET", EMBEDDED))}
 
 
 def write_record(report: Path, arguments: Iterable[str], made_of: Inputs) -> None:
