@@ -226,7 +226,8 @@ def test_report_is_complete_and_honest(made_once: Path, discs: Dataset, folder: 
     models = {f"models/{variant}-seed-0.pt" for variant in VARIANTS}
     executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
     first = tree(made_once)
-    expected = {"report.html", "results.json", "inputs.json", "figures/summary.png", "figures/summary.svg"}
+    beside = {"report.html", "results.json", "scores.csv.xz", "inputs.json"}
+    expected = beside | {"figures/summary.png", "figures/summary.svg"}
     assert set(first) == expected | figures | models | executed
 
     results = json.loads(first["results.json"])
@@ -507,3 +508,4 @@ def test_notebooks_see_the_data_that_the_report_began_with(discs, tmp_path: Path
     assert discs.sha256 in notebook
     assert 'data_key = \\"\\"' in notebook  # the default of the parameters' cell
     assert notebook.count("data_key = ") == 1  # nothing of this machine beside it
+    assert not (tmp_path / "reports/discs/inputs.json").exists()  # so that the next one is made anew
