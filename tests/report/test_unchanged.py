@@ -211,6 +211,13 @@ def test_links_among_folders_of_data_that_lead_round_end(project: Path):
     assert reasons() == []
 
 
+def test_no_file_of_lib_or_notebooks_is_forgotten():
+    listed = subprocess.run(
+        ("git", "ls-files", "lib", "notebooks"), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(listed.stdout.split()) <= unchanged.source_hashes().keys()
+
+
 def test_the_embedded_set_has_no_files():
     assert unchanged.EMBEDDED == SYNTHETIC
     assert inputs(["SEEDS=1"])["data"] == inputs(["DATASET=synthetic"])["data"] == {}
