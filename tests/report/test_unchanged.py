@@ -118,6 +118,10 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "data unreadable": (lambda p: shutil.rmtree(p / "images"), "data: its folder changed"),
     "data elsewhere": (replace_the_folder_by_a_link, "data: its folder changed"),
     "package": (lambda p: (p / "site/numpy-2.dist-info").mkdir(), "an installed package changed"),
+    "package installed again": (
+        lambda p: os.utime(p / "site/torch-2.13.0.dist-info", (0, 0)),
+        "an installed package changed",
+    ),
     "output": (lambda p: write(p, "reports/images/report.html", "<b>"), "reports/images/report.html changed"),
     "output gone": (
         lambda p: (p / "reports/images/figures/figure-1.svg").unlink(),
