@@ -7,10 +7,10 @@ SHELL := /bin/bash
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
 REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION FOREGROUND WORKERS NAME REPEATS POSSIBLE
 DATA_VARIABLES := ARCHIVE CHECK PICTURES
-KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) A B PYTHON YES
+KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) A B FORCE PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
-GOALS := help report study compare verify pdf data lab test test-slow lint bench calibrate notebooks lock clean
+GOALS := help report study why compare verify pdf data lab test test-slow lint bench calibrate notebooks lock clean
 STRAY := $(firstword $(filter-out $(GOALS) .venv/.ready%,$(MAKECMDGOALS)))
 hint = $(shell PYTHONPATH=lib python3 -c 'import sys; from _errors import did_you_mean; \
 	print(did_you_mean(sys.argv[1], sys.argv[2:]))' $(call quote,$1) $2)
@@ -51,6 +51,9 @@ report: $(READY) ## train what is missing and write reports/<name>/report.html
 
 study: $(READY) ## the full study, 20 seeds and all side experiments, into reports/<name>-study/ (hours; resumable)
 	@$(PY) -m lib.report STUDY=yes $(ARGUMENTS)
+
+why: $(READY) ## say what the two above would redo, and because of what (FORCE=1 makes them redo it anyway)
+	@$(PY) -m lib.report.unchanged $(ARGUMENTS)
 
 compare: $(READY) ## say in what two reports differ (A=reports/x B=reports/y), in a page of reports/compared/
 	@$(PY) -m lib.report.compare $(ARGUMENTS)

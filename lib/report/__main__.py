@@ -2,7 +2,21 @@
 
 import sys
 
-from lib.report.make import main
+from lib._errors import run_command
+from lib.report.unchanged import UNFINISHED, compare_with_last, inputs, without_force
+
+
+def main() -> None:
+    arguments, forced = without_force(sys.argv[1:])
+    made_of = inputs(arguments)
+    unchanged, reasons = compare_with_last(arguments, made_of)
+    if forced or reasons:
+        from lib.report.make import make  # imports torch, which takes seconds
+
+        make(arguments, made_of)
+    else:
+        print(unchanged)
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(main, UNFINISHED))

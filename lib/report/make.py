@@ -21,8 +21,9 @@ from lib.claims.verdicts import Judgement, NotRun, judge
 from lib.data.dataset import Dataset
 from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
-from lib.report.provenance import check_unchanged, provenance, source_hashes
+from lib.report.provenance import provenance
 from lib.report.results import collect_results
+from lib.report.unchanged import UNFINISHED, Inputs, check_unchanged, data_hashes, inputs, write_record
 from lib.runs.finish import ONLY_STORED, report_runs
 from lib.runs.plan import VARIANTS, can_train_in
 from lib.runs.run import Run
@@ -60,7 +61,7 @@ def _only_this_process(target: Path) -> Iterator[Path]:
         unlock(held)
 
 
-def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
+def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Inputs) -> Path:
     """Makes the whole report and returns its folder."""
     started = datetime.now(UTC)
     if not can_train_in(parameters.precision):
@@ -78,7 +79,6 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
         # These take seconds to import, for which a user's mistake need not wait.
         from lib.report import notebooks
 
-        sources = source_hashes()
         values = parameters.of_notebooks(dataset.key)
         chosen, figures = notebooks.NOTEBOOKS, notebooks.FIGURES
         if parameters.study:
@@ -111,7 +111,9 @@ def make_report(parameters: Parameters, arguments: Sequence[str]) -> Path:
             **collect_results(runs, measured, judged, dataset, parameters),
         }
         _write_page(new, executed, results, runs["variants"], measured, judged, dataset)
-        check_unchanged(sources)
+        check_unchanged(made_of["code"])
+        if data_hashes(parameters.dataset) == made_of["data"]:  # otherwise the next report is made anew
+            write_record(new, arguments, made_of)
         publish(new, target)
         delete(failed)
     return target
@@ -151,11 +153,12 @@ def _write_page(
             (new / "models" / f"{variant}-seed-{run.config.seed}.pt").write_bytes(to_bytes(run.weights))
 
 
+def make(arguments: Sequence[str], made_of: Inputs) -> None:
+    """Makes the report that these arguments ask for, of what `inputs` told before lib was imported, and says where."""
+    target = make_report(parse_parameters(arguments), arguments, made_of)
+    print(f"report: {(target / 'report.html').relative_to(_files.REPORTS.parent)}")
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command line and returns its exit code."""
-
-    def make() -> None:
-        target = make_report(parse_parameters(arguments), arguments)
-        print(f"report: {(target / 'report.html').relative_to(_files.REPORTS.parent)}")
-
-    return run_command(make, "no report was written or replaced; finished runs are kept.")
+    """Makes a report whether or not anything has changed, and returns the command's exit code."""
+    return run_command(lambda: make(arguments, inputs(arguments)), UNFINISHED)

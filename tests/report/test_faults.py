@@ -237,7 +237,7 @@ def test_a_fault_ends_as_promised(fault: Fault, place: Place, forks: BaseContext
     else:
         first, second = tree(place.before), tree(place.reports / "discs")
         changed = {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)}
-        assert changed == {"results.json", "report.html"}  # they tell when they were made
+        assert changed == {"results.json", "report.html", "inputs.json"}  # they tell when they were made
         assert without_times(json.loads(second["results.json"])) == without_times(json.loads(first["results.json"]))
     if fault.code < 0:  # the next run clears away what a killed one left
         assert run(place, Fault("none", 0, ""), forks).returncode == 0

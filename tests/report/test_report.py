@@ -226,7 +226,8 @@ def test_report_is_complete_and_honest(made_once: Path, discs: Dataset, folder: 
     models = {f"models/{variant}-seed-0.pt" for variant in VARIANTS}
     executed = {f"notebooks/{path.name}" for path in NOTEBOOKS}
     first = tree(made_once)
-    expected = {"report.html", "results.json", "figures/summary.png", "figures/summary.svg"}
+    beside = {"report.html", "results.json", "scores.csv.xz", "inputs.json"}
+    expected = beside | {"figures/summary.png", "figures/summary.svg"}
     assert set(first) == expected | figures | models | executed
 
     results = json.loads(first["results.json"])
@@ -434,7 +435,7 @@ def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_
         killed.communicate()
         finished = {path: path.read_bytes() for path in runs.rglob("run.pt")}
 
-        again = start_report(folder, name, runs, "EPOCHS=10")
+        again = start_report(folder, name, runs, "EPOCHS=10", "FORCE=1")  # the killed one may have been published
         assert b"report: " in again.communicate()[0]
         assert again.returncode == 0
         assert without_times(json.loads((target / "results.json").read_text()), of_runs=True) == expected
@@ -507,3 +508,4 @@ def test_notebooks_see_the_data_that_the_report_began_with(discs, tmp_path: Path
     assert discs.sha256 in notebook
     assert 'data_key = \\"\\"' in notebook  # the default of the parameters' cell
     assert notebook.count("data_key = ") == 1  # nothing of this machine beside it
+    assert not (tmp_path / "reports/discs/inputs.json").exists()  # so that the next one is made anew
