@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lib import _files
@@ -149,8 +150,10 @@ def _write_page(
             name = f"{variant}-seed-{run.config.seed}.pt"
             (models / name).write_bytes(to_bytes(run.weights))
             configurations[name] = asdict(run.config)
-    scale = {"size": [*dataset.image_size], "stain": stain, "models": configurations}
-    (models / "configurations.json").write_text(json.dumps(scale, indent=1) + "\n", encoding="utf-8")
+    originals = dataset.train.original_sizes or (dataset.image_size,)
+    scale = [size / median(sides) for size, sides in zip(dataset.image_size, zip(*originals, strict=True), strict=True)]
+    kept = {"scale": scale, "stain": stain, "models": configurations}  # what `lib.report.predict` needs
+    (models / "configurations.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,11 +1,13 @@
 """The figures and tables of section 4, on runs of the discs."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pytest
 
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, Fold
 from lib.figures.possible import (
     figure_beside,
     figure_cost,
@@ -16,24 +18,28 @@ from lib.figures.possible import (
     settings_table,
 )
 from lib.runs.finish import finished
-from lib.runs.plan import LADDER, Experiment, Request
+from lib.runs.plan import LADDER, Planned, variant_config
 from lib.runs.run import Run
 from lib.runs.scores import final_means, fold_scores
-from tests.trained import plan
 
 LABELS = {name: variant.label for name, variant in LADDER.items()}
-REQUEST = Request(seeds=2, epochs=2, learning_rate=1e-2, possible=True)
 
 
-def runs_of(experiment: Experiment, dataset: Dataset) -> dict[str, list[Run]]:
-    plans = plan(experiment, REQUEST, dataset) if experiment.folds else plan(experiment, REQUEST)
-    done = finished(dataset, chain(*plans.values()), 1)
+def runs_of(variants: Sequence[str], dataset: Dataset, folds: Sequence[Fold | None]) -> dict[str, list[Run]]:
+    """Returns a run of each step of the ladder in each of some folds, each with a seed of its own."""
+    plans = {}
+    for variant in variants:
+        config = replace(variant_config(LADDER[variant], 0, epochs=2, learning_rate=1e-2), threads=1)
+        plans[variant] = [
+            Planned(replace(config, seed=seed, snapshot_every=config.epochs), fold) for seed, fold in enumerate(folds)
+        ]
+    done = finished(dataset, list(chain(*plans.values())), 1)
     return {variant: [done[planned] for planned in of_variant] for variant, of_variant in plans.items()}
 
 
 @pytest.fixture(scope="module")
 def runs(discs: Dataset) -> dict[str, list[Run]]:
-    return runs_of(Experiment({name: LADDER[name] for name in ("baseline", "symmetries")}), discs)
+    return runs_of(("baseline", "symmetries"), discs, [None, None])
 
 
 def test_settings_that_differ_are_listed_and_no_others(runs):
@@ -60,8 +66,8 @@ def test_tables_and_figures_hold_the_scores_of_the_runs(runs, discs: Dataset):
 
 
 def test_the_ladder_shows_every_fold(discs: Dataset):
-    steps = {name: LADDER[name] for name in ("baseline", "depth")}
-    runs = runs_of(Experiment(steps, folds="train", repeats=1), discs)
+    folds = [Fold("train", index) for index in range(Fold("train", 0).count(discs))]
+    runs = runs_of(("baseline", "depth"), discs, folds)
     figure = figure_ladder(25, runs, LABELS, discs)
     assert len(figure.data) == len(runs["depth"])
     mean = fold_scores(runs, discs).xs("test", level="split")["dice"].groupby("variant").mean()
