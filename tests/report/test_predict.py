@@ -50,10 +50,12 @@ def test_every_picture_has_a_mask_of_its_size_an_overlay_and_a_row(report: Path,
     assert list(rows) == list(SIZES)
     for name, size in SIZES.items():
         stem = Path(name).stem
-        mask = Image.open(tmp_path / "out" / f"{stem}_mask.png")
-        assert mask.size == Image.open(tmp_path / "out" / f"{stem}_overlay.png").size == size
+        with Image.open(tmp_path / "out" / f"{stem}_mask.png") as file:
+            mask = np.asarray(file)
+        with Image.open(tmp_path / "out" / f"{stem}_overlay.png") as file:
+            assert mask.shape[::-1] == file.size == size
         assert set(np.unique(mask)) <= {0, 255}
-        assert float(rows[name]["foreground"]) == pytest.approx((np.asarray(mask) > 0).mean(), abs=1e-4)
+        assert float(rows[name]["foreground"]) == pytest.approx((mask > 0).mean(), abs=1e-4)
         assert (int(rows[name]["width"]), int(rows[name]["height"])) == size
 
 
