@@ -7,10 +7,11 @@ SHELL := /bin/bash
 # A name that nothing reads would be ignored in silence (SEED=5): refuse it here, before anything is installed.
 REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION FOREGROUND WORKERS NAME REPEATS POSSIBLE
 DATA_VARIABLES := ARCHIVE CHECK PICTURES
-KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) A B FORCE PYTHON YES
+PREDICT_VARIABLES := IMAGES OUT
+KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) $(PREDICT_VARIABLES) A B FORCE PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
-GOALS := help report study why compare verify pdf data lab test test-slow lint bench calibrate notebooks lock clean
+GOALS := help report study why compare verify pdf predict data lab test test-slow lint bench calibrate notebooks lock clean
 STRAY := $(firstword $(filter-out $(GOALS) .venv/.ready%,$(MAKECMDGOALS)))
 hint = $(shell PYTHONPATH=lib python3 -c 'import sys; from _errors import did_you_mean; \
 	print(did_you_mean(sys.argv[1], sys.argv[2:]))' $(call quote,$1) $2)
@@ -63,6 +64,9 @@ verify: $(READY) ## train again, quickly, and compare with the committed results
 
 pdf: $(READY) ## print a report (NAME=, or its DATASET=) into report.pdf, where Chromium is installed
 	@$(PY) -m lib.report.pdf $(ARGUMENTS)
+
+predict: $(READY) ## masks of any pictures (IMAGES=DIR) by the best network of a report (NAME=), into a new folder (OUT=DIR)
+	@$(PY) -m lib.report.predict $(ARGUMENTS)
 
 data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folder (CHECK=DIR, PICTURES=FILE.png)
 	@$(PY) -m lib.data $(ARGUMENTS)

@@ -8,8 +8,10 @@ import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lib import _files
@@ -80,9 +82,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
         from lib.report import notebooks
 
         values = parameters.of_notebooks(dataset.key)
-        chosen, figures = notebooks.NOTEBOOKS, notebooks.FIGURES
-        if parameters.study:
-            chosen, figures = chosen + notebooks.STUDY_NOTEBOOKS, figures + notebooks.STUDY_FIGURES
+        chosen, figures = notebooks.chosen(parameters.study, parameters.possible, parameters.repeats)
         for notebook in chosen:
             notebooks.check_injection(notebook, values)
         runs = report_runs(dataset, parameters.of_runs())
@@ -110,7 +110,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
             | {"source": source_of(parameters.dataset), "seconds_by_section": seconds_by_section},
             **collect_results(runs, measured, judged, dataset, parameters),
         }
-        _write_page(new, executed, results, runs["variants"], measured, judged, dataset)
+        _write_page(new, executed, results, runs, measured, judged, dataset, parameters.stain)
         check_unchanged(made_of["code"])
         if data_hashes(parameters.dataset) == made_of["data"]:  # otherwise the next report is made anew
             write_record(new, arguments, made_of)
@@ -123,16 +123,18 @@ def _write_page(
     new: Path,
     executed: Sequence[Any],
     results: Mapping[str, Any],
-    runs: Mapping[str, Sequence[Run]],
+    of_report: Mapping[str, Mapping[str, Sequence[Run]]],
     measured: Evidence,
     judged: Sequence[Judgement | NotRun],
     dataset: Dataset,
+    stain: str,
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
     from lib.figures.effects import figure_effects, figure_summary
     from lib.figures.gallery import pictures, portable_weights
     from lib.report.page import PageExporter
 
+    runs = of_report["variants"]
     labels = {variant: VARIANTS[variant].label for variant in runs}
     first, by_image = runs["baseline"][0], measured.by_image
     summary = (
@@ -148,9 +150,16 @@ def _write_page(
     (new / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     page = PageExporter().render(executed, results, summary.to_html(), gallery, portable_weights(runs))
     (new / "report.html").write_text(page, encoding="utf-8")
-    for variant, of_variant in runs.items():
+    models, configurations = new / "models", {}
+    for variant, of_variant in {**runs, **of_report.get("possible", {})}.items():
         for run in of_variant:
-            (new / "models" / f"{variant}-seed-{run.config.seed}.pt").write_bytes(to_bytes(run.weights))
+            name = f"{variant}-seed-{run.config.seed}.pt"
+            (models / name).write_bytes(to_bytes(run.weights))
+            configurations[name] = asdict(run.config)
+    originals = dataset.train.original_sizes or (dataset.image_size,)
+    scale = [size / median(sides) for size, sides in zip(dataset.image_size, zip(*originals, strict=True), strict=True)]
+    kept = {"scale": scale, "stain": stain, "models": configurations}  # what `lib.report.predict` needs
+    (models / "configurations.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def make(arguments: Sequence[str], made_of: Inputs) -> None:

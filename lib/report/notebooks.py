@@ -26,11 +26,12 @@ from lib._files import ROOT
 
 NOTEBOOKS = tuple(
     ROOT / "notebooks" / f"{stem}.ipynb"
-    for stem in ("1_data", "2.1_segmentation", "2.2a_noise", "2.2b_dropout", "2.2c_l2", "3_claims")
+    for stem in ("1_data", "2.1_segmentation", "2.2a_noise", "2.2b_dropout", "2.2c_l2", "3_claims", "4_possible")
 )
-FIGURES = [1, 2, 3, *range(12, 19)]  # of the data; 12 to 17 as in the study; of the claims
+FIGURES = [1, 2, 3, *range(12, 19), 22, 23, 24]  # of the data; 12 to 17 as in the study; of the claims; of a U-Net
 STUDY_NOTEBOOKS = (ROOT / "notebooks" / "5_side_experiments.ipynb",)  # beside the others, in a full study
 STUDY_FIGURES = [19, 20, 21]
+LADDER_FIGURE = 25  # of a full study with folds and the U-Net
 CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
 
 
@@ -193,6 +194,16 @@ def execute_notebooks(
             raise
     seconds = {source.stem: of_one for source, (_, of_one) in zip(sources, done, strict=True)}
     return [notebook for notebook, _ in done], seconds
+
+
+def chosen(full: bool, possible: bool, repeats: int) -> tuple[tuple[Path, ...], list[int]]:
+    """Returns the notebooks of a report, and the numbers of their figures in order."""
+    sources, figures = NOTEBOOKS, list(FIGURES)
+    if not possible:
+        sources, figures = NOTEBOOKS[:-1], [number for number in FIGURES if number < 22]
+    elif full and repeats:
+        figures.append(LADDER_FIGURE)
+    return (sources + STUDY_NOTEBOOKS, figures + STUDY_FIGURES) if full else (sources, figures)
 
 
 def write_figures(notebooks: Sequence[NotebookNode], folder: Path, expected: Sequence[int]) -> None:

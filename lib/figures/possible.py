@@ -1,0 +1,203 @@
+"""Figures and tables of section 4: the study's network beside one of today."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+
+from lib.data.dataset import Dataset
+from lib.evaluation import THRESHOLD, predict
+from lib.figures.images import draw_overlay
+from lib.figures.style import COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
+from lib.recipe import Recipe
+from lib.runs.run import Run
+from lib.runs.scores import constant_means, fold_scores, image_scores
+from lib.training import TrainingConfig
+
+BINS = 10  # of predicted probability, of equal width
+
+
+def settings_table(studys: TrainingConfig, todays: TrainingConfig) -> pd.DataFrame:
+    """Returns the settings in which two configurations differ, by name; one without a setting has a Recipe's default.
+
+    Threads and snapshots are left out, with which no network learns otherwise.
+    """
+    first, second = (asdict(Recipe()) | asdict(config) for config in (studys, todays))
+    names = [name for name in second if first[name] != second[name] and name not in ("threads", "snapshot_every")]
+    rows = {name: {"the study's": str(first[name]), "U-Net": str(second[name])} for name in names}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting")
+
+
+def score_table(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
+    """Returns DSC and Dice of every network, as means over runs and images, and of the better constant answer."""
+    means = image_scores(runs, dataset).groupby(["variant", "split"], sort=False).mean()
+    rows = {}
+    for split, images in dataset.splits.items():
+        floor = constant_means(images).values()
+        for metric, name in (("dsc", "DSC"), ("dice", "Dice")):
+            column = {labels[variant]: float(means.loc[(variant, split), metric]) for variant in runs}
+            rows[(split, name)] = {"best constant answer": max(answer[metric] for answer in floor)} | column
+    return pd.DataFrame(rows).map("{:.3f}".format)
+
+
+def patient_table(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame | None:
+    """Returns the U-Net's Dice on the test images by patient, lowest first; None where patients are not known."""
+    if dataset.test.patients is None:
+        return None
+    dice = image_scores({"possible": runs}, dataset).xs("test", level="split")["dice"].groupby("image").mean()
+    patients = pd.Series(dataset.test.patients, index=list(dataset.test.names), name="patient")
+    return dice.groupby(patients).agg(images="size", Dice="mean", lowest="min").sort_values("Dice").round(3)
+
+
+@mpl.rc_context(STYLE)
+def figure_beside(
+    number: int, studys: Sequence[Run], todays: Sequence[Run], dataset: Dataset, shown: str = "test"
+) -> ReportFigure:
+    """Composes the images with the U-Net's highest and lowest Dice, as its first run and the study's segment them.
+
+    Args:
+        number: of the figure.
+        studys, todays: runs of the baseline and of the U-Net, whose mean Dice chooses.
+        dataset: they were scored on. shown: which of its splits.
+    """
+    split = dataset.splits[shown]
+    by_image = image_scores({"study": studys, "U-Net": todays}, dataset).xs(shown, level="split")["dice"]
+    means = by_image.loc["U-Net"].groupby("image", sort=False).mean()
+    names = {"best": str(means.idxmax()), "worst": str(means.idxmin())}
+    rows = [
+        {
+            "which": which,
+            "name": name,
+            "study": by_image.loc[("study", studys[0].config.seed, name)],
+            "U-Net": by_image.loc[("U-Net", todays[0].config.seed, name)],
+        }
+        for which, name in names.items()
+    ]
+    told = "; ".join(f"{row['which']}, {row['name']}: {row['study']:.3f} and {row['U-Net']:.3f}" for row in rows)
+    caption = (
+        f"Dice of the study's network and of the U-Net on the {shown} images with the U-Net's highest and lowest mean "
+        f"over {count_of_runs(len(todays))}: {told}. Drawn is the first run of each."
+    )
+    alt = f"Two images, each with truth and the overlays of two networks. Dice, study's network and U-Net: {told}."
+    figure = ReportFigure(number, caption, alt, pd.DataFrame(rows), figsize=(7.6, 4.4))
+    for axes, row in zip(figure.subplots(2, 4), rows, strict=True):
+        image, mask = split.pair(row["name"])
+        axes[0].imshow(image)
+        axes[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
+        for ax, run in zip(axes[2:], (studys[0], todays[0]), strict=True):
+            draw_overlay(ax, image, mask, run.probabilities(split, row["name"]) > THRESHOLD)
+        titles = ("Input", "Truth", f"Study's, Dice {row['study']:.2f}", f"U-Net, Dice {row['U-Net']:.2f}")
+        for ax, title in zip(axes, titles, strict=True):
+            ax.set_title(title)
+            ax.set_axis_off()
+    patches = [mpl.patches.Patch(color=colour, label=kind) for kind, colour in OVERLAY.items()]
+    figure.legend(handles=patches, loc="outside lower right", ncols=3)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def figure_cost(
+    number: int, runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], dataset: Dataset
+) -> ReportFigure:
+    """Composes the test Dice of every run against the seconds that its training took."""
+    means = image_scores(runs, dataset).xs("test", level="split")["dice"].groupby(["variant", "seed"]).mean()
+    data = pd.DataFrame(
+        [
+            {"network": labels[variant], "seed": run.config.seed, "threads": run.config.threads,
+             "seconds": sum(run.seconds), "dice": means.loc[(variant, run.config.seed)]}
+            for variant, of_variant in runs.items()
+            for run in of_variant
+        ]
+    )  # fmt: skip
+    best = max(data["network"].unique(), key=lambda name: data.loc[data["network"] == name, "dice"].mean())
+    of_best = data[data["network"] == best]
+    told = f"{best} has the highest mean test Dice, {of_best['dice'].mean():.3f}, in {median(of_best['seconds']):.2g} s"
+    caption = f"{told}. Each point is a run; seconds are those of training alone, with the threads that the data tell."
+    figure = ReportFigure(number, caption, f"Test Dice against seconds of training. {told}.", data, figsize=(7.6, 2.8))
+    ax = figure.subplots()
+    for network, of_network in data.groupby("network", sort=False):
+        ax.scatter(of_network["seconds"], of_network["dice"], s=18, label=network)
+    ax.axhline(max(a["dice"] for a in constant_means(dataset.test).values()), color="black", ls=":", label="constant")
+    ax.set(xscale="log", xlabel="seconds of training", ylabel="Dice, test")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def reliability(runs: Mapping[str, Run], dataset: Dataset) -> pd.DataFrame:
+    """Returns by network and bin of predicted probability: its mean, the share of foreground, and of all pixels."""
+    tables, images = {}, torch.from_numpy(dataset.test.images)
+    for name, run in runs.items():
+        p = predict(run.network(), images).numpy().ravel()
+        chosen = np.minimum((p * BINS).astype(int), BINS - 1)
+        pixels = pd.DataFrame({"predicted": p, "foreground": dataset.test.masks.ravel(), "bin": chosen})
+        table = pixels.groupby("bin").agg(
+            predicted=("predicted", "mean"), foreground=("foreground", "mean"), share=("predicted", "size")
+        )
+        tables[name] = table.assign(share=table["share"] / len(p))
+    return pd.concat(tables, names=["network"]).reset_index()
+
+
+@mpl.rc_context(STYLE)
+def figure_reliability(number: int, runs: Mapping[str, Run], dataset: Dataset) -> ReportFigure:
+    """Composes how often pixels of the test images are foreground, by the probability that a network gave them."""
+    data = reliability(runs, dataset)
+    error = {
+        name: float(((t["predicted"] - t["foreground"]).abs() * t["share"]).sum())
+        for name, t in data.groupby("network", sort=False)
+    }
+    told = ", ".join(f"{name} {value:.3f}" for name, value in error.items())
+    caption = (
+        f"Mean distance between predicted probability and share of foreground on test pixels, weighted by pixels in "
+        f"{BINS} bins: {told}. On the diagonal a probability can be taken at its word."
+    )
+    figure = ReportFigure(number, caption, f"Reliability curves; mean distance: {told}.", data, figsize=(4.2, 3.2))
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color="black", ls=":")
+    for (name, table), colour in zip(data.groupby("network", sort=False), reversed(COLOURS.values()), strict=False):
+        ax.plot(table["predicted"], table["foreground"], marker="o", ms=4, color=colour, label=name)
+    ax.set(xlabel="predicted probability", ylabel="share of foreground", xlim=(0, 1), ylim=(0, 1))
+    ax.legend()
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def figure_ladder(
+    number: int, runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], dataset: Dataset
+) -> ReportFigure:
+    """Composes the mean Dice of each step in every fold of the training images, and what it adds to the step before.
+
+    The networks of two folds share most training images, so that no interval from their scatter would be valid.
+    """
+    by_image = fold_scores(runs, dataset).xs("test", level="split")["dice"].droplevel("seed")
+    first = next(iter(runs.values()))
+    folds = {
+        name: run.fold.index
+        for run in first
+        if run.fold
+        for name in np.array(run.fold.names(dataset))[run.fold.divide(dataset)["test"]]
+    }
+    table = by_image.unstack("variant")[list(runs)].groupby(folds).mean()
+    steps = table.diff(axis=1)
+    told = "; ".join(
+        f"{labels[name]} {steps[name].mean():+.3f} ({steps[name].min():+.3f} to {steps[name].max():+.3f})"
+        for name in list(runs)[1:]
+    )
+    caption = (
+        f"From {table.iloc[:, 0].mean():.3f} to {table.iloc[:, -1].mean():.3f} mean Dice over {len(table)} folds of "
+        f"the training images. Added by each step, mean over folds (lowest to highest fold): {told}. Lines are folds; "
+        "their range is no confidence interval, since their networks share training images."
+    )
+    data = table.rename(columns=labels).rename_axis(index="fold").reset_index()
+    figure = ReportFigure(number, caption, f"Dice by step. Added by each: {told}.", data, figsize=(7.6, 3.2))
+    ax = figure.subplots()
+    heights = range(len(runs))
+    for _, fold in table.iterrows():
+        ax.plot(fold, heights, color=COLOURS["test"], alpha=0.3, lw=1)
+    ax.plot(table.mean(), heights, color=COLOURS["test"], marker="o")
+    ax.set_yticks(heights, [labels[name] for name in runs])
+    ax.set(xlabel="Dice, held-out folds of the training images")
+    return figure

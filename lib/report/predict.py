@@ -1,0 +1,163 @@
+"""`python -m lib.report.predict IMAGES=DIR [OUT=DIR] [NAME=report]`: masks of any pictures by a report's network."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from PIL import Image
+from scipy import ndimage
+from torch import nn
+from tqdm import tqdm
+
+from lib import _files
+from lib._errors import UserError, did_you_mean, printable, run_command
+from lib.data.dataset import SYNTHETIC
+from lib.data.images import SUFFIXES, read_image, resize_image, resize_mask
+from lib.evaluation import THRESHOLD
+from lib.recipe import Recipe
+from lib.runs.store import from_bytes
+from lib.training import Precision, TrainingConfig, as_input, build_network, thread_count
+
+KNOWN = ("IMAGES", "OUT", "NAME")
+COLUMNS = ("image", "width", "height", "foreground", "objects")
+TILE, OVERLAP = 512, 64  # pixels of a tile, and of what it shares with each neighbour, whose outer half is thrown away
+OUTLINE = (240, 228, 66)
+
+
+def load_network(report: Path) -> tuple[nn.Module, Precision, tuple[float, float]]:
+    """Returns a report's network, its U-Net if it has one, and by how much its training images were scaled (y, x).
+
+    It looks at each picture once, and not in eight turns and flips as in the report, which would take eight times as
+    long, and computes in the precision that it was trained in.
+
+    Raises:
+        UserError: the folder is no report, or one without weights and their configurations.
+    """
+    models = report / "models"
+    try:
+        kept = json.loads((models / "configurations.json").read_bytes())
+    except (OSError, ValueError):
+        raise UserError(
+            f"reports/{report.name}: expected a report with models/configurations.json, found none; make report first"
+        ) from None
+    if kept["stain"] != "rgb":
+        raise UserError(f"reports/{report.name}: expected a report of STAIN=rgb, found {kept['stain']}; make one")
+    name = next((name for name in kept["models"] if name.startswith("possible-")), next(iter(kept["models"])))
+    settings = kept["models"][name]
+    config = Recipe(**settings) if "symmetries" in settings else TrainingConfig(**settings)
+    if isinstance(config, Recipe):
+        config = replace(config, symmetries=False)
+    network = build_network(config)
+    network.load_state_dict(from_bytes((models / name).read_bytes()))
+    down, across = kept["scale"]
+    return network.eval(), config.precision, (down, across)
+
+
+@torch.inference_mode()
+def foreground_of(
+    network: nn.Module, precision: Precision, image: UInt8[np.ndarray, "height width 3"]
+) -> Bool[np.ndarray, "height width"]:
+    """Returns where the probability of foreground exceeds THRESHOLD, computed tile by tile."""
+    height, width = image.shape[:2]
+    mask, step, margin = np.zeros((height, width), dtype=bool), TILE - OVERLAP, OVERLAP // 2
+    tops, lefts = (range(0, max(side - OVERLAP, 1), step) for side in (height, width))
+    for top in tops:
+        for left in lefts:
+            tile = image[top : top + TILE, left : left + TILE]
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                found = network(as_input(torch.from_numpy(tile[None].copy())))[0].numpy() > THRESHOLD
+            y, x = (margin if start else 0 for start in (top, left))  # what the tile before knows better
+            mask[top + y : top + TILE, left + x : left + TILE] = found[y:, x:]
+    return mask
+
+
+def pictures_of(given: str) -> list[Path]:
+    """Returns the pictures of a folder by name; raises UserError where there is none, or two would share a mask."""
+    folder = _files.user_path(given)
+    if not given or not folder.is_dir():
+        raise UserError(f"IMAGES={printable(given)}: expected a folder of pictures, found none")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise UserError(f"IMAGES={printable(given)}: expected pictures ({', '.join(SUFFIXES)}), found none")
+    stems = [path.stem.lower() for path in files]
+    if twice := [path for path in files if stems.count(path.stem.lower()) > 1]:
+        found = " and ".join(printable(path.name) for path in twice[:2])
+        raise UserError(f"IMAGES={printable(given)}: expected names that differ before the suffix, found {found}")
+    return files
+
+
+def predict_folder(arguments: Sequence[str]) -> Path:
+    """Writes masks, overlays and a table into a new folder and returns it.
+
+    An image is scaled as the training images were on average, segmented, and its mask scaled back to its own size.
+
+    Raises:
+        UserError: for an unknown variable, a folder that is not there or is in the way, a picture that cannot be read.
+    """
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    for name in given:
+        if name not in KNOWN:
+            raise UserError(f"{name}: unknown variable; {did_you_mean(name, KNOWN)}")
+    files = pictures_of(given.get("IMAGES", ""))
+    source = files[0].parent
+    out = _files.user_path(given["OUT"]) if given.get("OUT") else source.with_name(f"{source.resolve().name}-masks")
+    if out.exists() or out.is_symlink():
+        raise UserError(f"OUT={printable(out.name)}: expected nothing there, found something; choose another with OUT=")
+    report = given.get("NAME") or SYNTHETIC
+    if Path(report).name != report:
+        raise UserError(f"NAME={printable(report)}: expected the name of a report, found a path")
+    network, precision, scale = load_network(_files.REPORTS / report)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.mkdir()
+    except OSError as error:
+        raise UserError(f"OUT={printable(out.name)}: expected a folder that can be made, {error.strerror}") from None
+    try:
+        with thread_count(_files.cores()), (out / "table.csv").open("w", newline="", encoding="utf-8") as table:
+            write = csv.writer(table)
+            write.writerow(COLUMNS)
+            for file in tqdm(files, desc="masks", unit="image"):
+                write.writerow(_one(network, precision, scale, file, out))
+    except BaseException:  # a folder that is there is whole
+        _files.delete(out)
+        raise
+    return out
+
+
+def _one(
+    network: nn.Module, precision: Precision, scale: tuple[float, float], file: Path, out: Path
+) -> tuple[str, int, int, str, int]:
+    """Writes mask and overlay of one picture, and returns its row of the table."""
+    read, _ = read_image(file, file.name)
+    if read.dtype != np.uint8:
+        raise UserError(f"{printable(file.name)}: expected a picture of 8 bits a channel, found 16; save it so")
+    image = np.ascontiguousarray(read)
+    height, width = image.shape[:2]
+    shape = max(round(height * scale[0]), 8), max(round(width * scale[1]), 8)
+    mask = resize_mask(foreground_of(network, precision, resize_image(image, shape)), (height, width))
+    border = mask & ~ndimage.binary_erosion(mask)
+    overlay = image.copy()
+    overlay[border] = OUTLINE
+    Image.fromarray(mask.astype(np.uint8) * 255).save(out / f"{file.stem}_mask.png")
+    Image.fromarray(overlay).save(out / f"{file.stem}_overlay.png", compress_level=1)
+    objects = int(ndimage.label(mask, np.ones((3, 3)))[1])
+    return file.name, width, height, f"{mask.mean():.4f}", objects
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code."""
+
+    def predict_it() -> None:
+        print(f"masks: {predict_folder(arguments)}")
+
+    return run_command(predict_it, "no masks were kept; nothing was replaced.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""`make predict`: masks of any pictures, at their own size, by the network of a report."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from lib import _files
+from lib.recipe import Recipe
+from lib.report.predict import OVERLAP, TILE, foreground_of, main
+from lib.runs.store import to_bytes
+from lib.training import build_network
+
+SIZES = {"a.png": (40, 24), "b.jpg": (16, 16), "c.bmp": (33, 57)}
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch) -> Path:
+    """A report's models: a U-Net as it was initialised, on images at half of their size."""
+    monkeypatch.setattr(_files, "REPORTS", tmp_path / "reports")
+    models = tmp_path / "reports" / "discs" / "models"
+    models.mkdir(parents=True)
+    config = Recipe(epochs=1, network="UNet", normalized=True, symmetries=True)
+    (models / "possible-seed-0.pt").write_bytes(to_bytes(build_network(config).state_dict()))
+    kept = {"scale": [0.5, 0.5], "stain": "rgb", "models": {"possible-seed-0.pt": asdict(config)}}
+    (models / "configurations.json").write_text(json.dumps(kept))
+    return models
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed, (name, (width, height)) in enumerate(SIZES.items()):
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def test_every_picture_has_a_mask_of_its_size_an_overlay_and_a_row(report: Path, images: Path, tmp_path: Path):
+    assert main([f"IMAGES={images}", f"OUT={tmp_path / 'out'}", "NAME=discs"]) == 0
+    with (tmp_path / "out" / "table.csv").open(newline="") as table:
+        rows = {row["image"]: row for row in csv.DictReader(table)}
+    assert list(rows) == list(SIZES)
+    for name, size in SIZES.items():
+        stem = Path(name).stem
+        with Image.open(tmp_path / "out" / f"{stem}_mask.png") as file:
+            mask = np.asarray(file)
+        with Image.open(tmp_path / "out" / f"{stem}_overlay.png") as file:
+            assert mask.shape[::-1] == file.size == size
+        assert set(np.unique(mask)) <= {0, 255}
+        assert float(rows[name]["foreground"]) == pytest.approx((mask > 0).mean(), abs=1e-4)
+        assert (int(rows[name]["width"]), int(rows[name]["height"])) == size
+
+
+def test_what_is_wrong_is_one_line_and_nothing_is_overwritten(report: Path, images: Path, tmp_path: Path, capsys):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "empty").mkdir()
+    out = f"OUT={tmp_path / 'out'}"
+    for arguments, said in (
+        ([f"IMAGES={images}", f"OUT={tmp_path / 'there'}", "NAME=discs"], "found something"),
+        ([f"IMAGES={tmp_path / 'empty'}", out, "NAME=discs"], "expected pictures"),
+        ([f"IMAGES={tmp_path / 'none'}", out, "NAME=discs"], "expected a folder"),
+        ([f"IMAGES={images}", out, "NAME=none"], "make report first"),
+        ([f"IMAGES={images}", out, "NAME=../discs"], "found a path"),
+        ([f"IMAGE={images}", out, "NAME=discs"], "did you mean IMAGES?"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    (images / "d.png").write_bytes(b"no picture")
+    assert main([f"IMAGES={images}", out, "NAME=discs"]) == 2
+    assert "d.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert not any((tmp_path / "there").iterdir())
+
+
+class Bright(nn.Module):
+    """Calls bright pixels foreground, if it has seen no more than a tile at once."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        assert max(x.shape[2:]) <= TILE
+        return x[:, 0]
+
+
+@pytest.mark.parametrize("shape", [(TILE, TILE), (TILE + 1, 40), (2 * TILE, 3 * TILE - OVERLAP), (9, 2 * TILE + 77)])
+def test_tiles_cover_every_pixel_where_it_is(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert np.array_equal(foreground_of(Bright(), image), image[..., 0] > 127)
