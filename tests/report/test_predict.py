@@ -93,4 +93,4 @@ class Bright(nn.Module):
 @pytest.mark.parametrize("shape", [(TILE, TILE), (TILE + 1, 40), (2 * TILE, 3 * TILE - OVERLAP), (9, 2 * TILE + 77)])
 def test_tiles_cover_every_pixel_where_it_is(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert np.array_equal(foreground_of(Bright(), image), image[..., 0] > 127)
+    assert np.array_equal(foreground_of(Bright(), "fp32", image), image[..., 0] > 127)
