@@ -203,7 +203,8 @@ def chosen(full: bool, possible: bool, repeats: int) -> tuple[tuple[Path, ...], 
         sources, figures = NOTEBOOKS[:-1], [number for number in FIGURES if number < 22]
     elif full and repeats:
         figures.append(LADDER_FIGURE)
-    return (sources + STUDY_NOTEBOOKS, figures + STUDY_FIGURES) if full else (sources, figures)
+    # The side experiments are shown by their divisions into folds.
+    return (sources + STUDY_NOTEBOOKS, figures + STUDY_FIGURES) if full and repeats else (sources, figures)
 
 
 def write_figures(notebooks: Sequence[NotebookNode], folder: Path, expected: Sequence[int]) -> None:
