@@ -58,7 +58,7 @@ def write_notebook(path: Path, *sources: str) -> Path:
 
 PARAMETERS_CELL = (
     'dataset = ""\ndata_key = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1\n'
-    'stain = ""\nsize = 0\ntest_fraction = 0.5\nforeground = ""\nstudy = False'
+    'stain = ""\nsize = 0\ntest_fraction = 0.5\nforeground = ""\nstudy = False\nrepeats = 8\npossible = True'
 )
 
 
