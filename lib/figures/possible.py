@@ -24,10 +24,11 @@ BINS = 10  # of predicted probability, of equal width
 def settings_table(studys: TrainingConfig, todays: TrainingConfig) -> pd.DataFrame:
     """Returns the settings in which two configurations differ, by name; one without a setting has a Recipe's default.
 
-    Threads and snapshots are left out, with which no network learns otherwise.
+    Left out is what makes training faster and is chosen by the machine: threads, snapshots and precision.
     """
     first, second = (asdict(Recipe()) | asdict(config) for config in (studys, todays))
-    names = [name for name in second if first[name] != second[name] and name not in ("threads", "snapshot_every")]
+    left_out = ("threads", "snapshot_every", "precision")
+    names = [name for name in second if first[name] != second[name] and name not in left_out]
     rows = {name: {"the study's": str(first[name]), "U-Net": str(second[name])} for name in names}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting")
 

@@ -29,8 +29,9 @@ MADE_OF = (
     "requirements.lock",
 )
 EMBEDDED = "synthetic"  # the set that `lib` draws; other data are folders
-# Environment variables that may have a say. `make` sets PYTHON to its argument: it names the interpreter, as a path.
-VARIABLES = re.compile("(ATEN|DASK|KMP|LD|MKL|OMP|OPENBLAS|REPORT|TORCH)_|PYTHON.")
+# Environment variables that may have a say; not KMP_, which scikit-learn sets when it is imported, nor PYTHON, which
+# `make` sets to its argument: it names the interpreter, as a path.
+VARIABLES = re.compile("(ATEN|DASK|LD|MKL|OMP|OPENBLAS|REPORT|TORCH)_|PYTHON.")
 LARGEST = 4 * 2**30  # bytes of data that are compared, which takes seconds; a report of more is always made anew
 SHOWN = 3  # reasons that `make why` names
 

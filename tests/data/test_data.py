@@ -424,9 +424,11 @@ def test_folds_hold_out_every_image_once_and_share_no_patient(images, total):
                 assert patient == source.patients[index]
 
 
-def test_folds_are_of_like_size_and_the_same_each_time():
+def test_folds_have_like_many_patients_and_are_the_same_each_time_but_others_in_another_division():
     dataset = grouped("aaaabbcdefgg", "aabbhh")
-    assert sorted(len(Fold("train", i).of_dataset(dataset).test) for i in range(5)) == [2, 2, 2, 2, 4]
+    held_out = [set(Fold("train", i).of_dataset(dataset).test.patients) for i in range(5)]
+    assert sorted(map(len, held_out)) == [1, 1, 1, 2, 2]
+    assert [set(Fold("train", i, repeat=1).of_dataset(dataset).test.patients) for i in range(5)] != held_out
     assert Fold("all", 3).of_dataset(dataset).sha256 == Fold("all", 3).of_dataset(dataset).sha256
 
 
