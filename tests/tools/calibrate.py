@@ -5,7 +5,7 @@ difference between two variants is a sum of normal effects: of the seed, of the 
 that seed, and a residual. The true effect is 0: another moves estimate and interval alike, and coverage is the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,12 +89,7 @@ def simulate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns differences (study, seed, image), and each study's effect on its own images, which seeds vary about."""
     patients, weights = layout(quantity)
-
-    def draw(sd: float, *shape: int) -> np.ndarray:
-        if scenario.heavy:
-            return sd / np.sqrt(3) * rng.standard_t(3, shape)
-        return rng.normal(0, sd, shape)
-
+    draw = _draws(scenario, rng)
     patient = draw(scenario.patient, studies, 1, 16)
     if scenario.skewed:
         patient = _skewed(scenario, patient.shape, rng)
@@ -106,6 +101,17 @@ def simulate(
     varying = seed + draw(scenario.seed_patient, studies, n_seeds, 16)[..., patients]
     residual = draw(scenario.residual, studies, n_seeds, len(patients))
     return fixed + varying + residual, (fixed @ weights)[:, 0]
+
+
+def _draws(scenario: Scenario, rng: np.random.Generator) -> Callable[..., np.ndarray]:
+    """Returns what draws effects of a standard deviation in a shape: normal, or with heavy tails."""
+
+    def draw(sd: float, *shape: int) -> np.ndarray:
+        if scenario.heavy:
+            return sd / np.sqrt(3) * rng.standard_t(3, shape)
+        return rng.normal(0, sd, shape)
+
+    return draw
 
 
 def _skewed(scenario: Scenario, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -202,14 +208,15 @@ def simulate_divisions(
     shape = studies, divisions
     folds = np.arange(16) % 5
     of_patient = rng.permuted(np.broadcast_to(folds, (*shape, 16)), axis=-1)
-    network = rng.normal(0, scenario.seed, (*shape, 5))
+    draw = _draws(scenario, rng)
+    network = draw(scenario.seed, *shape, 5)
     network -= COLLAPSE * ((rng.random(network.shape) < scenario.collapsed) - scenario.collapsed)
-    varying = np.take_along_axis(network, of_patient, axis=-1) + rng.normal(0, scenario.seed_patient, (*shape, 16))
-    patient = rng.normal(0, scenario.patient, (studies, 1, 16))
+    varying = np.take_along_axis(network, of_patient, axis=-1) + draw(scenario.seed_patient, *shape, 16)
+    patient = draw(scenario.patient, studies, 1, 16)
     if scenario.skewed:
         patient = _skewed(scenario, patient.shape, rng)
-    image = rng.normal(0, scenario.image, (studies, 1, len(patients)))
-    residual = rng.normal(0, scenario.residual, (*shape, len(patients)))
+    image = draw(scenario.image, studies, 1, len(patients))
+    residual = draw(scenario.residual, *shape, len(patients))
     return (patient + varying)[..., patients] + image + residual, patients
 
 
