@@ -67,9 +67,10 @@ def without_times(results: dict, of_runs: bool = False) -> dict:
     """Without what tells time; where runs were trained anew, without the time that took as well."""
     for key in ("started", "seconds", "seconds_by_section", "git_commit", "git_dirty", "source"):
         results["provenance"].pop(key)
-    for run in (run for variant in results["variants"].values() for run in variant["runs"] if of_runs):
+    beside = (of for experiment in results["side"].values() for of in experiment.values())
+    for run in (run for of in (*results["variants"].values(), *beside) for run in of["runs"] if of_runs):
         run.pop("seconds")
-        run["history"].pop("seconds")
+        run.get("history", {}).pop("seconds", None)
     return results
 
 

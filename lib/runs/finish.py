@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -244,15 +244,11 @@ def finish_runs(planned: Mapping[Path, Planned], dataset: Dataset, workers: int)
     with ExitStack() as closing, progress:
         for job in jobs:
             closing.callback(job.close)  # each of them, whatever becomes of the others: a disk may be full
-        failed = []
-        for threads, group in groupby(jobs, key=lambda job: job.planned.config.threads):
-            of_group = list(group)
-            with lend_workers(dataset, min(max(workers // threads, 1), len(of_group))) as lent:
-                loop = _Loop(of_group, dataset, lent, progress)
-                loop.run()
-            failed += loop.failed
-    if failed:
-        raise TrainingError(f"{len(failed)} of {len(jobs)} runs, the first of them:\n{failed[0]}")
+        with lend_workers(dataset, min(workers, len(jobs))) as lent:
+            loop = _Loop(jobs, dataset, lent, progress)
+            loop.run()
+    if loop.failed:
+        raise TrainingError(f"{len(loop.failed)} of {len(jobs)} runs, the first of them:\n{loop.failed[0]}")
 
 
 def finished(dataset: Dataset, wanted: Iterable[Planned], workers: int) -> dict[Planned, Run]:

@@ -470,7 +470,7 @@ def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset,
 
 @pytest.mark.slow
 def test_a_full_study_is_a_report_of_its_own_with_side_experiments_and_no_claim_left_out(folder: Path, reports: Path):
-    assert main([f"DATASET={folder}", "STUDY=yes", *QUICK]) == 0
+    assert main([f"DATASET={folder}", "STUDY=yes", "REPEATS=6", *QUICK]) == 0
     study = reports / "discs-study"
     made = tree(study)
     assert {f"figures/figure-{n}.svg" for n in (*FIGURES, *STUDY_FIGURES)} <= made.keys()
@@ -478,9 +478,10 @@ def test_a_full_study_is_a_report_of_its_own_with_side_experiments_and_no_claim_
     assert results["parameters"]["study"]
     assert results["provenance"]["command"].startswith("make study DATASET=")
     assert set(results["side"]) == set(EXPERIMENTS) - {"variants"}
-    assert [run["fold"] for run in results["side"]["l2"]["5e-05"]["runs"]] == [0, 1, 2, 3, 4]
+    places = [(run["division"], run["fold"]) for run in results["side"]["new patients"]["l2"]["runs"]]
+    assert places == [(division, fold) for division in range(results["parameters"]["repeats"]) for fold in range(5)]
     assert {c["id"] for c in results["claims"] if c["verdict"] == "not run"} == set()
-    assert "4 What the study mentions in passing" in made["report.html"].decode()
+    assert "5 What the study mentions in passing" in made["report.html"].decode()
 
 
 def test_a_full_study_takes_twenty_seeds_unless_told_otherwise():
