@@ -51,11 +51,6 @@ class Evidence:
         """What folds hold out: "new patients", or "new images" where patients are not known."""
         return "new images" if self.patients is None else "new patients"
 
-    @property
-    def divisions(self) -> int:
-        """How often all images were divided into folds: 0 but in a full run."""
-        return 0 if self.in_folds is None else len(self.in_folds.index.unique("seed"))
-
 
 def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> Evidence:
     """Returns the evidence of a report's runs.
