@@ -124,6 +124,8 @@ def figure_cost(
         ax.scatter(of_network["seconds"], of_network["dice"], s=18, label=network)
     ax.axhline(max(a["dice"] for a in constant_means(dataset.test).values()), color="black", ls=":", label="constant")
     ax.set(xscale="log", xlabel="seconds of training", ylabel="Dice, test")
+    for formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+        formatter(mpl.ticker.LogFormatter(minor_thresholds=(2, 0.5)))  # 20, and not 2 x 10^1
     figure.legend(loc="outside right upper")
     return figure
 
@@ -155,7 +157,7 @@ def figure_reliability(number: int, runs: Mapping[str, Run], dataset: Dataset) -
         f"Mean distance between predicted probability and share of foreground on test pixels, weighted by pixels in "
         f"{BINS} bins: {told}. On the diagonal a probability can be taken at its word."
     )
-    figure = ReportFigure(number, caption, f"Reliability curves; mean distance: {told}.", data, figsize=(4.2, 3.2))
+    figure = ReportFigure(number, caption, f"Reliability curves; mean distance: {told}.", data, figsize=(7.6, 3.4))
     ax = figure.subplots()
     ax.plot([0, 1], [0, 1], color="black", ls=":")
     for (name, table), colour in zip(data.groupby("network", sort=False), reversed(COLOURS.values()), strict=False):
