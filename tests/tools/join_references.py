@@ -1,8 +1,8 @@
 """One reference from two full runs: `python tests/tools/join_references.py SEEDS DIVISIONS [--out FOLDER]`.
 
-The two questions are answered by runs that have nothing in common: that of other seeds by those on the given splits, that
-of other patients by those in divisions into folds. So a full run of many seeds and no divisions (REPEATS=0) and one of a
-single seed and all divisions are together what one run of both would be, and neither has to wait for the other.
+The two questions are answered by runs that have nothing in common: that of other seeds by those on the given splits,
+that of other patients by those in divisions into folds. So a full run of many seeds and no divisions (REPEATS=0) and
+one of a single seed and all divisions are together what one run of both would be, and neither has to wait for the other.
 """
 
 import argparse
@@ -65,9 +65,7 @@ def main() -> int:
     contents = [json.loads((folder / "results.json").read_bytes()) for folder in (given.seeds, given.divisions)]
     first, second = (pd.read_csv(folder / "scores.csv.xz") for folder in (given.seeds, given.divisions))
     images = ["place", "split", "image", "patient"]
-    numbered = [
-        table.loc[table["place"] == "splits", images].drop_duplicates(ignore_index=True) for table in (first, second)
-    ]
+    numbered = [of.loc[of["place"] == "splits", images].drop_duplicates(ignore_index=True) for of in (first, second)]
     if not numbered[0].equals(numbered[1]):
         raise UserError("scores.csv.xz: expected the same images under the same numbers in both, found others")
     results = join(*contents)
