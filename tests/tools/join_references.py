@@ -2,7 +2,7 @@
 
 The two questions are answered by runs that have nothing in common: that of other seeds by those on the given splits,
 that of other patients by those in divisions into folds. So a full run of many seeds and no divisions (REPEATS=0) and
-one of a single seed and all divisions are together what one run of both would be, and neither has to wait for the other.
+one of a single seed and all divisions together are what one run of both would be; neither has to wait for the other.
 """
 
 import argparse
