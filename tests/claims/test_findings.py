@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.claims.findings import above_constant, findings, headline_numbers, learning_result, what_is_missed
+from lib.claims.findings import above_constant, answer, findings, headline_numbers, learning_result, what_is_missed
 from lib.runs.run import History
 
 
@@ -94,6 +94,37 @@ def test_headline_numbers_set_scores_beside_the_best_constant_answer_and_variant
     assert headline_numbers(one)[2] == ("−0.100", "largest change of test DSC by a variant (Noise)")
     del one["variants"]["noise"]
     assert len(headline_numbers(one)) == 2
+
+
+def test_the_question_of_the_title_is_answered_by_verdicts_or_else_by_seeds():
+    assert answer(made_up()) == "On these runs, not measurably."
+    assert answer(made_up(noise=(0.80, 0.82))) == "So few runs cannot tell."
+    assert answer(made_up(dsc=(0.7,), dice=(0.6,), train=(0.75,), noise=(0.7,))) == "So few runs cannot tell."
+
+
+@pytest.mark.parametrize(
+    ("dsc", "dice", "said"),
+    [
+        ({}, {}, "none is shown to help"),
+        ({"C3a": "supported"}, {}, "noise is shown to help by DSC, and none is shown to help by Dice"),
+        (
+            {"C3a": "not supported"},
+            {"C3a": "supported", "C4d": "supported"},
+            "none is shown to help by DSC, and noise and dropout are shown to help by Dice",
+        ),
+        ({"C5d": "contradicted"}, {"C5d": "contradicted"}, "L2 is shown to help"),
+        ({"C5d": "supported", "C4a": "supported"}, {"C4d": "undecided"}, "none is shown to help"),
+    ],
+)
+def test_what_helps_is_what_the_verdicts_over_seeds_say(dsc, dice, said):
+    six = (0.7,) * 6
+    results = made_up(dsc=six, dice=six, train=six, noise=six)
+    results["claims"] = [
+        {"id": claim, "metric": metric, "verdict_seeds": verdict, "verdict": "supported"}
+        for metric, verdicts in (("dsc", dsc), ("dice", dice))
+        for claim, verdict in verdicts.items()
+    ]
+    assert answer(results) == f"On these images, {said}."
 
 
 def test_dropout_is_set_beside_the_baseline_that_trained_as_long():
