@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
+from scipy.stats import entropy
 from skimage.measure import label
 
 from lib.claims.intervals import MARGIN
@@ -94,8 +95,27 @@ def _beside(effect: float) -> str:
 
 
 def findings(results: Mapping[str, Any]) -> list[str]:
-    """Returns the sentences that open a report: the baseline beside a constant answer, its gap, and its variants."""
+    """Returns the sentences that open a report: the baseline beside a constant answer, its gap, and its variants.
+
+    Where no network has learned anything, that is said in place of the last two.
+    """
+    if nothing := _nothing_learned(results):
+        return [nothing, _beside_constant(results)]
     return [_beside_constant(results), _gap(results), _variants(results)]
+
+
+def _nothing_learned(results: Mapping[str, Any]) -> str:
+    """Returns what to say where no run fits its training images better than the best constant probability; else ""."""
+    share = results["dataset"]["foreground_fraction"]["train"]
+    constant = float(entropy([share, 1 - share]))  # its cross-entropy in nats per pixel
+    lowest = min(run["train"]["loss"] for variant in results["variants"].values() for run in variant["runs"])
+    if lowest < constant:
+        return ""
+    return (
+        f"No network learned anything: the training loss of every run (lowest {lowest:.2f}) is no lower than that of "
+        f"one probability for all pixels ({constant:.2f}). Training diverged or was too short, so comparisons between "
+        "these networks mean nothing; choose a smaller LEARNING_RATE or more EPOCHS."
+    )
 
 
 def _beside_constant(results: Mapping[str, Any]) -> str:
