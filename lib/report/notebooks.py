@@ -38,8 +38,6 @@ STUDY_NOTEBOOKS = (ROOT / "notebooks" / "5_side_experiments.ipynb",)  # beside t
 STUDY_FIGURES = [19, 20, 21]
 LADDER_FIGURE = 25  # of a full study with folds and the U-Net
 CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
-
-
 LARGEST_OUTPUT = 50_000_000  # characters of one cell; a table has thousands, a figure a million
 # Evaluated in a kernel at its end: the files of lib that it has imported.
 IMPORTED = "':'.join(m.__file__ for n, m in [*__import__('sys').modules.items()] if n.split('.')[0] == 'lib')"
@@ -78,7 +76,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill has n
         if incomplete_cell(self.nb) is None:
             asked = self.kc.execute("", silent=True, user_expressions={"imported": IMPORTED})
             told = self.wait_for_reply(asked)["content"]["user_expressions"]["imported"]
-            self.nb.metadata["imported"] = told["data"]["text/plain"].strip("'").split(":")
+            self.nb.metadata["imported"] = list(filter(None, told["data"]["text/plain"].strip("'").split(":")))
 
 
 class _Engine(Engine):  # type: ignore[misc]

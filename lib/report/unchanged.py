@@ -1,9 +1,7 @@
-"""What changed since a report was made, and which of its notebooks that leaves as they are; also behind `make why`.
+"""What changed since a report was made, and which of its notebooks need no execution; also behind `make why`.
 
-A notebook is not executed again where all that its kernel read is as it was: the notebook, the modules of lib that the
-kernel said it had imported, and what every notebook depends on. Its execution would give what lies in the report.
-
-This module imports the standard library alone: torch takes longer to import than the answer may take.
+A notebook stays where all that its kernel read is as it was: its file, the modules of lib that it had imported, what
+all depend on, and stored runs. Standard library alone: torch takes longer to import than the answer may take.
 """
 
 import hashlib
@@ -72,10 +70,7 @@ class Last:
     current: Sequence[str] = ()
 
     def reusable(self, runs: Hashes) -> dict[str, Section]:
-        """Returns the notebooks that need not be executed, by name; none where `runs` are others than it shows.
-
-        Runs that were trained again are equal but for their seconds, which notebooks show.
-        """
+        """Returns the notebooks that need no execution: none where runs were trained again, whose seconds they show."""
         same = self.current and not _differing(self.record["runs"], runs)
         return {name: self.record["sections"][name] for name in self.current if same}
 
@@ -221,10 +216,8 @@ def find_last(arguments: Iterable[str], now: Inputs) -> Last:
             machine, code, data = (_differing(record["inputs"][part], now[part]) for part in now)
             results = [f"reports/{report.name}/{name}" for name in _differing(record["outputs"], outputs)]
             reasons = [f"{name} changed" for name in (*machine, *code, *(f"data: {name}" for name in data), *results)]
-            if any(
-                re.match(rf"\.{re.escape(report.name)}\.|{re.escape(report.name)}\.failed$", path.name)
-                for path in _files.REPORTS.iterdir()
-            ):
+            name = re.escape(report.name)
+            if any(re.match(rf"\.{name}\.|{name}\.failed$", path.name) for path in _files.REPORTS.iterdir()):
                 reasons.append(f"reports/{report.name} is in the making, or was left unfinished")
             same = _as_they_were(record["sections"], record["inputs"]["code"], now["code"])
             kept = [name for name in same if f"reports/{report.name}/notebooks/{name}" not in results]
