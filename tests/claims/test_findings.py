@@ -8,18 +8,26 @@ from lib.runs.run import History
 
 
 def made_up(
-    dsc=(0.70, 0.72), dice=(0.60, 0.66), train=(0.72, 0.74), noise=(0.70, 0.72), constant_dice: float = 0.65
+    dsc=(0.70, 0.72),
+    dice=(0.60, 0.66),
+    train=(0.72, 0.74),
+    noise=(0.70, 0.72),
+    constant_dice: float = 0.65,
+    loss: float = 0.4,
 ) -> dict:
     def variant(label: str, test, of_train=train) -> dict:
         runs = zip(test, dice, of_train, strict=True)
         return {
             "label": label,
-            "runs": [{"train": {"dsc": t, "dice": 0.7}, "test": {"dsc": s, "dice": d}} for s, d, t in runs],
+            "runs": [
+                {"train": {"dsc": t, "dice": 0.7, "loss": loss}, "test": {"dsc": s, "dice": d}} for s, d, t in runs
+            ],
         }
 
     return {
         "dataset": {
-            "trivial": {"all gland": {"dsc": 0.5, "dice": constant_dice}, "no gland": {"dsc": 0.49, "dice": 0}}
+            "foreground_fraction": {"train": 0.2},  # where one probability for all pixels costs 0.5004 nats
+            "trivial": {"all gland": {"dsc": 0.5, "dice": constant_dice}, "no gland": {"dsc": 0.49, "dice": 0}},
         },
         "variants": {"baseline": variant("Baseline", dsc), "noise": variant("Noise", noise)},
     }
@@ -73,6 +81,18 @@ def test_overfitting_is_said_where_the_gap_is_larger_than_what_matters(train, sa
 )
 def test_variants_are_set_beside_the_seed(noise, said):
     assert said in findings(made_up(noise=noise))[2]
+
+
+def test_networks_that_learned_nothing_are_not_compared():
+    diverged = findings(made_up(loss=19.6))
+    assert len(diverged) == 2
+    assert diverged[0].startswith("No network learned anything: the training loss of every run (lowest 19.60) is no")
+    assert "one probability for all pixels (0.50). Training diverged or was too short, so comparisons" in diverged[0]
+    assert diverged[1] == findings(made_up())[0]
+    one_learned = made_up(loss=0.5005)
+    assert len(findings(one_learned)) == 2
+    one_learned["variants"]["noise"]["runs"][0]["train"]["loss"] = 0.5003
+    assert findings(one_learned) == findings(made_up())
 
 
 def test_one_run_says_nothing_of_seeds():
