@@ -127,6 +127,34 @@ CLAIMS = (
     Claim("C5d", "2.2 c", f"L2 does not improve test performance (by {MARGIN} or more)",
           "test score, L2 minus baseline", "l2", "test", -1, bound=MARGIN),
 )  # fmt: skip
+# What the study says, word for word, by claim; the notebooks of section 2 quote the same sentences in their place.
+QUOTES = {
+    "C1": "After trying to convert the previous network used in task 1 and failing to train it, presumably because of "
+          "vanishing gradients, a more shallow network was found to work",
+    "C2": "we can see that the borders of the tumors are more clearly marked on image 31 where they are glowing green "
+          "than on image 9 where they are of the same color than the background.",
+    "C3a": "We can see in plot 15 that we achieved slightly better performances on testing",
+    "C3b": "we achieved slightly better performances on testing and shrunk the gap to training performances.",
+    "C3c": "The surprising thing is that seem not have degraded our training performances while we perturbed the "
+           "input.",
+    "C3d": "Here the network is definitely not overfitting, as training and testing performances are really close (at "
+           "least in terms of Dice Score)",
+    "C4a": "similar to figure 15, the training and testing performances are much closer than in figure 12.",
+    "C4b": "This single 0.5 dropout layer was adopted after trial and error, observing that two dropout layers with "
+           "probability 0.2 was not working as well for example.",
+    "C4c": "Although more demanding in training time, this technique limits the ability of the network to learn too "
+           "specific representations",
+    "C4d": "The conclusion is similar to that of section 2.2 a)",
+    "C4e": "The conclusion is similar to that of section 2.2 a)",
+    "C5a": "the results are similar to (a) and (b) in that we observe a smaller gap between training and testing "
+           "performances.",
+    "C5b": "However, the training score is lower than before, so we essentially closed the gap only by hurting the "
+           "training performances and not by improving the ones on testing.",
+    "C5c": "After a bit of trial and error, the best value found for the coefficient penalizing the square of the "
+           "weights is 5 × 10⁻⁵.",
+    "C5d": "we essentially closed the gap only by hurting the training performances and not by improving the ones on "
+           "testing.",
+}  # fmt: skip
 # The intervals of these are adjusted for their number.
 PRIMARY = (("noise", "test"), ("noise", "gap"), ("dropout", "gap"), ("l2", "gap"), ("dropout", "test"), ("l2", "test"))
 

@@ -17,6 +17,7 @@ from lib.claims.intervals import (
 from lib.claims.verdicts import (
     CLAIMS,
     PRIMARY,
+    QUOTES,
     ContrastJudgement,
     CorrelationJudgement,
     DepthJudgement,
@@ -46,11 +47,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def with_interval(estimate: Interval) -> str:
-    """Returns an effect and, where it is known, its interval: "+0.012 [−0.003, +0.027]"; "-" for an unknown effect."""
+def with_interval(estimate: Interval, n_runs: int = FEWEST_SEEDS) -> str:
+    """Returns an effect and, where it is known, its interval: "+0.012 [−0.003, +0.027]"; "-" for an unknown effect.
+
+    Without the interval where it is from fewer than FEWEST_SEEDS runs: it would mean little.
+    """
     if np.isnan(estimate.effect):
         return "-"
-    return f"{number(estimate.effect)} {_bounds(estimate)}".rstrip()
+    return f"{number(estimate.effect)} {_bounds(estimate) if n_runs >= FEWEST_SEEDS else ''}".rstrip()
 
 
 def _bounds(estimate: Interval) -> str:
@@ -61,14 +65,14 @@ def _bounds(estimate: Interval) -> str:
 def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     """Returns a paragraph on one claim as judged in DSC and in Dice, whose words come from the numbers."""
     if isinstance(dsc, NotRun) or isinstance(dice, NotRun):
-        return f"Not run here: it takes {next(one.missing for one in (dsc, dice) if isinstance(one, NotRun))}."
+        return f"Testing it takes {next(one.missing for one in (dsc, dice) if isinstance(one, NotRun))}."
     n_runs = dsc.n_divisions or len(dsc.by_run)
     if n_runs < FEWEST_SEEDS:  # an interval of so few would be wider than the scores' range, or mean little
         kind = "division" if dsc.n_divisions else "pair of runs" if n_runs == 1 else "pairs of runs"
         kind += "s" * (dsc.n_divisions > 1)
         return (
-            f"{_capital(dsc.measure)}: {_shown(dsc)} in DSC and {_shown(dice)} in Dice, over {n_runs} {kind}. "
-            f"Fewer than {FEWEST_SEEDS} {'divisions' if dsc.n_divisions else 'runs'} decide nothing."
+            f"{_capital(dsc.measure)}: {with_interval(dsc.estimate, n_runs)} in DSC and "
+            f"{with_interval(dice.estimate, n_runs)} in Dice, over {n_runs} {kind}."
         )
     sentences = []
     if dsc.over_seeds is not None and dice.over_seeds is not None and dsc.verdict_seeds is not None:
@@ -132,11 +136,6 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _shown(one: Judgement) -> str:
-    """Returns an effect without its interval."""
-    return "-" if np.isnan(one.estimate.effect) else number(one.estimate.effect)
-
-
 def _is_open(one: Judgement) -> bool:
     """Returns whether an effect, of which something is known, is open in its direction."""
     known = np.isfinite([one.estimate.ci_low, one.estimate.ci_high]).all()
@@ -161,7 +160,8 @@ def _in_both(measure: str, dsc: Interval, dice: Interval) -> str:
 def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
     """Returns how a variant differs from the baseline after as many epochs, over patients and over seeds alone.
 
-    They are adjusted where the contrast is one of PRIMARY, and the table says so.
+    Intervals are adjusted where the contrast is one of PRIMARY, and the table says so; so few runs as decide nothing
+    have none.
     """
     rows = {}
     other = VARIANTS[comparator(variant, evidence.by_image.index.unique("variant"))].label.lower()
@@ -170,12 +170,15 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
         differences = variant_differences(evidence, variant, metric)
         for quantity in ("test", "train", "gap"):
             measured, by_run = found[variant, quantity], effect_by_seed(differences, quantity)
-            rows[f"{score}, {quantity}"] = {
-                f"variant minus {other} [95% interval]": with_interval(measured.over_patients),
-                "adjusted": f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-",
-                "over seeds alone": "-" if measured.over_seeds is None else with_interval(measured.over_seeds),
-                "above 0": f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs",
-            }
+            row, above = {}, f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs"
+            if measured.n_seeds < FEWEST_SEEDS:
+                row[f"variant minus {other}"] = number(measured.over_patients.effect)
+            else:
+                shown = with_interval(measured.over_patients, measured.n_runs)
+                row[f"variant minus {other} [95% interval]"] = shown
+                row["adjusted"] = f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-"
+                row["over seeds alone"] = "-" if measured.over_seeds is None else with_interval(measured.over_seeds)
+            rows[f"{score}, {quantity}"] = {**row, "above 0": above}
     return pd.DataFrame(rows).T
 
 
@@ -186,7 +189,8 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
     """Returns for every variant, the study's and any other, whether its test score is better than its comparator's.
 
     Better, worse, no different (by less than the margin), or open: on these images with other seeds, and on other
-    patients. Variants that are not in PRIMARY are not adjusted for, and marked as exploratory.
+    patients; the effect alone where so few runs decide nothing. Variants that are not in PRIMARY are not adjusted for,
+    and marked as exploratory.
     """
     rows: dict[str, dict[str, str]] = {}
     for metric, score in SCORES.items():
@@ -202,8 +206,8 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
             }
             for question, (estimate, n_runs) in questions.items():
                 if estimate is not None:
-                    word = WORDS[directional_verdict(estimate, n_runs)]
-                    row[f"test {score}: {question}"] = f"{word} {with_interval(estimate)}"
+                    word = WORDS[directional_verdict(estimate, n_runs)] if n_runs >= FEWEST_SEEDS else ""
+                    row[f"test {score}: {question}"] = f"{word} {with_interval(estimate, n_runs)}".lstrip()
     return pd.DataFrame(rows).T
 
 
@@ -321,26 +325,30 @@ def longer_training(epochs: int, baseline_epochs: int) -> str:
     """Returns how many epochs dropout trains for, which the study does not say."""
     factor = epochs / baseline_epochs
     times = "twice" if factor == 2 else f"{factor:g} times"
-    return f"It does not say how many; we use {epochs}, {times} the baseline's {baseline_epochs}."
+    return f"The study does not say how many epochs; we use {epochs}, {times} the baseline's {baseline_epochs}."
 
 
 def share_of_epochs(evidence: Evidence) -> str:
     """Returns how much of dropout's gain in test score is longer training, and how much dropout."""
-    sentences = []
+    sentences, n_seeds = [], 0
     for metric, score in SCORES.items():
         found = contrasts(evidence, metric)
         effects = [found[variant, "test"] for variant in ("longer", "dropout")]
-        longer, dropout = (effect.over_seeds or effect.over_patients for effect in effects)
+        n_seeds = min(effect.n_seeds for effect in effects)
+        longer, dropout = (with_interval(effect.over_seeds or effect.over_patients, n_seeds) for effect in effects)
         sentences.append(
-            f"Training the baseline as long as dropout changes its test {score} by {with_interval(longer)}; dropout "
-            f"itself, compared with that, by {with_interval(dropout)}."
+            f"Training the baseline as long as dropout changes its test {score} by {longer}; dropout itself, compared "
+            f"with that, by {dropout}."
         )
-    return f"{' '.join(sentences)} The intervals are over other seeds, on these images."
+    if n_seeds >= FEWEST_SEEDS:
+        sentences.append("The intervals are over other seeds, on these images.")
+    return " ".join(sentences)
 
 
 def penalty_share(penalty: float, cross_entropy: float) -> str:
     """Returns how large the L2 penalty is beside the cross-entropy on the training images, both in nats per pixel."""
-    share = f", {100 * penalty / cross_entropy:.0f}% of it" if cross_entropy > 0 else ""
+    percent = 100 * penalty / cross_entropy if cross_entropy > 0 else np.nan
+    share = "" if np.isnan(percent) else f", {'under 1' if percent < 1 else f'{percent:.0f}'}% of it"
     return (
         f"After training, the cross-entropy on the training images is {cross_entropy:.3f} and the penalty "
         f"{penalty:.4f}{share}."
@@ -374,6 +382,13 @@ def depth_table(by_image: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
 
 
 def explanations(judged: Sequence[Judgement | NotRun]) -> str:
-    """Returns a heading and a paragraph on each claim, in Markdown. Argument as `judge` returns it."""
+    """Returns a heading, the study's own words and a paragraph on each claim, in Markdown. Argument as of `judge`."""
     pairs = zip(judged[: len(CLAIMS)], judged[len(CLAIMS) :], strict=True)
-    return "\n\n".join(f"#### {dsc.claim.id}: {dsc.claim.statement}\n\n{explain(dsc, dice)}" for dsc, dice in pairs)
+    entries = [
+        f"#### {dsc.claim.id}: {dsc.claim.statement}\n\n"
+        f'> **THE STUDY** "{QUOTES[dsc.claim.id]}"\n\n{explain(dsc, dice)}'
+        for dsc, dice in pairs
+    ]
+    if any(isinstance(one, Judgement) and (one.n_divisions or len(one.by_run)) < FEWEST_SEEDS for one in judged):
+        entries.insert(0, f"Fewer than {FEWEST_SEEDS} runs, or divisions into folds, decide nothing.")
+    return "\n\n".join(entries)

@@ -55,12 +55,12 @@ def figure_learning(
     runs, epochs = count_of_runs(len(histories)), histories[0].epochs
     best = {metric: max(answer[metric] for answer in constant.values()) for metric in METRIC_NAMES} if constant else {}
     caption = (
-        f"{learning_result(label, histories, baseline, best)} Loss, DSC and Dice of training and test images of "
-        f"{dataset}, scored without noise or dropout. n = {runs}"
+        f"{learning_result(label, histories, baseline, best)} Loss, DSC and Dice of training and test images of the "
+        f"{dataset} set, scored without noise or dropout. n = {runs}"
         + ("; thin lines are single runs, strong lines their mean." if len(histories) > 1 else ".")
         + (f" Grey: the baseline's mean over {count_of_runs(len(baseline))} with the same seeds." if baseline else "")
         + (" Dotted: the best constant answer on the test images." if best else "")
-        + (" No band is drawn. The figures of all networks share their vertical axes." if beside else "")
+        + (" The figures of all networks share their vertical axes." if beside else "")
     )
     ends = "; ".join(
         f"{name} goes from {train[0]:.2f} to {train[-1]:.2f} on training images and from {test[0]:.2f} to "
@@ -127,10 +127,12 @@ def gradient_table(norms: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
 def figure_gradients(number: int, table: pd.DataFrame, n_runs: int, dataset: str) -> ReportFigure:
     """Composes the gradient norm of every layer from input to output, a line for each epoch of `gradient_table`."""
     networks = list(table.index.unique("network"))
+    at_input = " and ".join(f"{table.loc[network].iloc[0, 0]:.2g} in the {network} network" for network in networks)
     caption = (
-        f"Norm of the loss's gradient with respect to each layer's weights on {dataset}, from the input on the left to "
-        f"the output on the right; mean over the batches of an epoch and {n_runs} {'run' if n_runs == 1 else 'runs'}. "
-        f"One line an epoch, from the first (darkest) to epoch {table.columns[-1]}. No band is drawn."
+        f"In the first epoch, the gradient of the first layer's weights has a norm of {at_input}. Norm of the loss's "
+        f"gradient with respect to each layer's weights on the {dataset} set, from the input on the left to the output "
+        f"on the right; mean over the batches of an epoch and {count_of_runs(n_runs)}. One line an epoch, from the "
+        f"first (darkest) to epoch {table.columns[-1]}."
     )
     firsts = [f"{table.loc[(network, layer), 1]:.2g} in {layer} of the {network} network"
               for network in networks for layer in table.loc[network].index[[0, -1]]]  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lib.claims.intervals import MARGIN
+from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.verdicts import (
     PRIMARY,
     CorrelationJudgement,
@@ -36,6 +36,8 @@ def draw_runs(ax: Axes, effects: Sequence[float], y: float) -> None:
 def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dataset: str) -> ReportFigure:
     """Composes every measured effect with its interval, and the interval of training noise alone behind it.
 
+    Effects of fewer than FEWEST_SEEDS runs have none, since it would mean little.
+
     Args:
         number: of the figure; None for the small one that opens the page, under a table that tells what the claims are.
         judged: as `lib.claims.verdicts.judge` gives it; what was not run, or by one run alone, is left out.
@@ -50,7 +52,7 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
     divisions = max((one.n_divisions for one in drawn), default=0)
     counts = [len(one.by_run) for one in drawn if one.over_seeds is not None]
     far = any(abs(effect) > 0.1 for one in differences for effect in one.by_run)
-    caption = _caption(counts, divisions, bool(correlations), far, dataset)
+    caption = _caption(differences, counts, divisions, bool(correlations), far, dataset)
     alt = "Effects with intervals. " + "; ".join(
         f"{one.claim.id} in {METRIC_NAMES[one.metric]} {one.estimate.effect:+.3f}, {one.verdict}" for one in drawn
     )
@@ -67,11 +69,12 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
         ax.axvline(0, color="black", linewidth=0.8)
         for one in (difference for difference in differences if difference.metric == metric):
             row = ids.index(one.claim.id)
-            if one.over_seeds is not None:
+            if one.over_seeds is not None and len(one.by_run) >= FEWEST_SEEDS:
                 bounds = (one.over_seeds.ci_low, one.over_seeds.ci_high)
                 draw_interval(ax, bounds, row, color=colour, linewidth=7, alpha=0.25)
             draw_runs(ax, one.by_run, row + 0.28)
-            draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), row, color=colour, linewidth=1.8)
+            if _has_interval(one):
+                draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), row, color=colour, linewidth=1.8)
             ax.plot(one.estimate.effect, row, "o", color=colour, markersize=6)
         if far:
             ax.set_xscale("symlog", linthresh=0.05, linscale=1)
@@ -82,7 +85,8 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
         ax, is_first = panels[-1], one.metric == "dsc"
         y = ids.index(one.claim.id) + (-0.22 if is_first else 0.22)
         draw_runs(ax, one.by_run, y + 0.18)
-        draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), y, color=colour, linewidth=1.8)
+        if _has_interval(one):
+            draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), y, color=colour, linewidth=1.8)
         face = colour if is_first else "white"
         ax.plot(one.estimate.effect, y, "o", color=colour, markersize=5, markerfacecolor=face)
     if correlations:
@@ -99,19 +103,42 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
     return figure
 
 
-def _caption(counts: Sequence[int], divisions: int, correlations: bool, far: bool, dataset: str) -> str:
+def _has_interval(one: Judgement) -> bool:
+    """Returns whether enough runs, or divisions, are behind an effect for its interval to mean something."""
+    return (one.n_divisions or len(one.by_run)) >= FEWEST_SEEDS
+
+
+def _caption(
+    differences: Sequence[Judgement],
+    counts: Sequence[int],
+    divisions: int,
+    correlations: bool,
+    far: bool,
+    dataset: str,
+) -> str:
     """Returns the caption of `figure_effects`, which names only what is drawn."""
+    in_scores = []
+    for metric, name in METRIC_NAMES.items():
+        sizes = [abs(one.estimate.effect) for one in differences if one.metric == metric]
+        in_scores.append(f"{sum(size > MARGIN for size in sizes)} of {len(sizes)} in {name}")
     runs = count_of_runs(counts[0]) if counts else "no runs"
-    held_out = f"; dark ones over {divisions} divisions of all images into folds" if divisions else ""
+    held_out = f", dark lines over {divisions} divisions of all images into folds" if divisions else ""
+    intervals = any(_has_interval(one) for one in differences)
     caption = (
-        f"Effects on {dataset} over {runs} of each network{held_out}. Dots: means. Ticks below: single runs. Dark "
-        "lines: 95% intervals for other patients. Pale lines: for other seeds, with these images fixed. Both are "
-        f"adjusted for {len(PRIMARY)} contrasts where a claim is among them. Grey band: effects smaller than {MARGIN}."
+        f"Estimated effects larger than {MARGIN}: {' and '.join(in_scores)}. On the {dataset} set, over {runs} of each "
+        f"network{held_out}; dots: means; ticks below: single runs."
     )
+    if intervals:
+        caption += (
+            " Dark lines: 95% intervals for other patients. Pale lines: for other seeds, with these images fixed. Both "
+            f"are adjusted for {len(PRIMARY)} contrasts where a claim is among them."
+        )
+    caption += f" How to read it: right of 0 is an increase; effects in the grey band, below {MARGIN}, hardly matter"
+    caption += ", and an interval inside it rules out larger ones." if intervals else "."
     if far:
         caption += " Beyond 0.05 the axes are logarithmic."
     if correlations:
-        caption += " Right: rank correlations with DSC (filled) and Dice (hollow), with intervals over patients."
+        caption += " Right: rank correlations with DSC (filled) and Dice (hollow)."
     return caption
 
 
@@ -141,24 +168,34 @@ def draw_scores(
 
 
 @mpl.rc_context(STYLE)
-def figure_summary(scores: pd.DataFrame, labels: dict[str, str], dataset: str) -> ReportFigure:
+def figure_summary(
+    scores: pd.DataFrame, labels: dict[str, str], dataset: str, constant: Mapping[str, Mapping[str, float]]
+) -> ReportFigure:
     """Composes final DSC and Dice of every variant: every run a dot, their mean a bar, train beside test.
 
     Args:
         scores: indexed by variant, seed and split, with columns "dsc" and "dice".
         labels: of the variants, in the order in which they are drawn from top to bottom.
         dataset: its name, for the caption.
+        constant: what constant answers score on the test images, as `lib.runs.scores.constant_means` gives it.
     """
     means = scores.groupby(["variant", "split"])[["dsc", "dice"]].mean().xs("test", level="split")
+    best = {
+        metric: f"{means[metric].max():.3f} in {name} ({labels[means[metric].idxmax()]})"
+        for metric, name in METRIC_NAMES.items()
+    }
     caption = (
-        f"Final scores on {dataset}: dots are single runs, bars their mean, n = "
-        f"{count_of_runs(len(scores.index.unique('seed')))} a variant. No interval is drawn."
+        f"Highest mean test scores: {best['dsc']} and {best['dice']}. Final scores on the {dataset} set; dots: single "
+        f"runs, hollow for training and filled for test images; bars: means over "
+        f"{count_of_runs(len(scores.index.unique('seed')))}; dotted: the best constant answer on the test images."
     )
     listed = "; ".join(f"{label} {means.dsc[v]:.3f} and {means.dice[v]:.3f}" for v, label in labels.items())
     alt = f"Dots of final scores. Mean test DSC and Dice: {listed}."
     figure = ReportFigure(None, caption, alt, scores.reset_index(), figsize=(7.6, 0.9 + 0.4 * len(labels)))
     kinds = {split: scores.xs(split, level="split") for split in COLOURS}
     draw_scores(figure, kinds, labels, {"dsc": "DSC (the study's)", "dice": "Dice coefficient"})
+    for ax, metric in zip(figure.axes, METRIC_NAMES, strict=True):
+        ax.axvline(max(answer[metric] for answer in constant.values()), color="black", linewidth=1, linestyle=":")
     return figure
 
 
@@ -180,15 +217,13 @@ def figure_searches(
     """
     held_out = pd.concat(scores, names=["parameter"])
     means = held_out.groupby(["parameter", "variant"], sort=False).mean()
+    highest = "; ".join(f"{AXES[name]} {means.loc[name]['dsc'].idxmax():g}" for name in scores)
     caption = (
-        f"Scores on held-out images of {dataset} against each parameter's value, equally spaced. Pale dots are "
-        f"divisions of all images into folds, between which no {groups} is shared; the line is their mean, and no band "
-        "is drawn. Ringed: the study's value; all train for as many epochs as the baseline, also with dropout."
+        f"Highest mean DSC on held-out images: {highest}. Scores on the {dataset} set against each parameter's value, "
+        f"equally spaced. Pale dots: divisions of all images into folds, between which no {groups} is shared; line: "
+        "their mean; ringed: the study's value. All train for as many epochs as the baseline, also with dropout."
     )
-    best = {name: means.loc[name]["dsc"].idxmax() for name in scores}
-    alt = (
-        "Dose-response curves. Highest mean DSC: " + "; ".join(f"{AXES[n]} {value}" for n, value in best.items()) + "."
-    )
+    alt = f"Dose-response curves. Highest mean DSC: {highest}."
     figure = ReportFigure(number, caption, alt, held_out.reset_index(), figsize=(7.6, 4.6))
     grid = figure.subplots(len(METRIC_NAMES), len(scores), sharey="row", squeeze=False)
     for column, name in enumerate(scores):
@@ -233,16 +268,17 @@ def figure_patients(
         new_ones: new.xs("test", level="split")[list(METRIC_NAMES)],
     }
     n_runs, n_divisions = (len(table.loc["baseline"]) for table in kinds.values())
+    means = {kind: table["dsc"].groupby("variant").mean() for kind, table in kinds.items()}
     caption = (
-        f"Scores on the test split of {dataset} beside scores on {new_ones}, all images held out once in each of "
-        f"{n_divisions} divisions into folds. Dots are single runs (n = {n_runs}) or divisions (n = {n_divisions}), "
-        f"bars their mean. The first were trained on {n_train[0]} images, the others on about {n_train[1]}. No "
-        "interval is drawn."
+        f"The baseline's mean DSC is {means['test split']['baseline']:.3f} on the test split and "
+        f"{means[new_ones]['baseline']:.3f} on {new_ones}. On the {dataset} set; for {new_ones}, all images are held "
+        f"out once in each of {n_divisions} divisions into folds. Dots: single runs (n = {n_runs}) or divisions (n = "
+        f"{n_divisions}); bars: their mean. The first were trained on {n_train[0]} images, the others on about "
+        f"{n_train[1]}."
     )
     data = pd.concat(
         {kind: table.reset_index(names=["variant", "run"]) for kind, table in kinds.items()}, names=["kind"]
     )
-    means = {kind: table["dsc"].groupby("variant").mean() for kind, table in kinds.items()}
     listed = [f"{label} {means['test split'][v]:.3f} and {means[new_ones][v]:.3f}" for v, label in labels.items()]
     alt = f"Dots of scores. Mean DSC on the test split and on {new_ones}: {'; '.join(listed)}."
     figure = ReportFigure(number, caption, alt, data.reset_index("kind"), figsize=(7.6, 1.1 + 0.5 * len(labels)))

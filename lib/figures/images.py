@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
+from lib.claims.findings import what_is_missed
+from lib.claims.words import SPLITS
 from lib.data.dataset import Dataset, Split
 from lib.data.stain import stain_range, unmix
 from lib.evaluation import THRESHOLD
@@ -40,8 +42,10 @@ def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 5, rows: 
         which: np.unique(np.linspace(0, len(split) - 1, min(rows * columns, len(split))).round().astype(int))
         for which, split in dataset.splits.items()
     }
-    counts = ", ".join(f"{len(index)} of {len(dataset.splits[which])} {which}" for which, index in chosen.items())
-    caption = f"Images of {dataset.name} with the outlines of their masks: {counts}, evenly chosen by name."
+    counts = " and ".join(
+        f"{len(index)} of {len(dataset.splits[which])} {SPLITS[which]}" for which, index in chosen.items()
+    )
+    caption = f"{counts} images with their masks outlined. Evenly chosen by name from the {dataset.name} set."
     alt = f"A contact sheet of images with outlined foreground: {counts}."
     lines = [
         (which, part)
@@ -73,10 +77,13 @@ def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 5, rows: 
 def figure_foreground(number: int, dataset: Dataset) -> ReportFigure:
     """Composes how many images of each split have how much foreground, and the mean of each split."""
     means = {which: split.foreground_fraction for which, split in dataset.splits.items()}
-    listed = ", ".join(f"{which} {mean:.2f}" for which, mean in means.items())
-    sizes = ", ".join(f"{len(split)} {which}" for which, split in dataset.splits.items())
-    caption = f"Share of foreground in the images of {dataset.name} ({sizes}); upright lines are means: {listed}."
-    alt = f"Histograms of the share of foreground; means: {listed}."
+    listed = " and ".join(f"{mean:.0%} of the {SPLITS[which]} pixels" for which, mean in means.items())
+    sizes = ", ".join(f"{len(split)} {SPLITS[which]}" for which, split in dataset.splits.items())
+    caption = (
+        f"Foreground covers {listed}. How many images of the {dataset.name} set have which share of foreground (n = "
+        f"{sizes}); upright lines: means."
+    )
+    alt = f"Histograms of the share of foreground, which covers {listed}."
     data = pd.concat(
         pd.DataFrame({"split": which, "name": split.names, "foreground": split.foreground})
         for which, split in dataset.splits.items()
@@ -106,7 +113,7 @@ def figure_stains(number: int, train: Split, count: int = 3) -> ReportFigure:
     shown = train.part(candidates[np.unique(np.linspace(0, len(candidates) - 1, count).round().astype(int))])
     stains = unmix(shown.images, stain_range(train.images))
     caption = (
-        f"{len(shown)} training images, in their colours and unmixed, dark where much of a stain is. Each stain is "
+        f"Stains of {len(shown)} training images, one image a row. How to read it: dark is where much of a stain is, "
         "scaled from the 1st to the 99th percentile of the training images; the rest is what the two do not explain."
     )
     alt = f"{len(shown)} images in colours, and as haematoxylin, eosin and the rest."
@@ -182,8 +189,9 @@ def figure_prediction(
     mask_pred = probability > THRESHOLD
     numbers = f"DSC {scores['dsc']:.3f}, Dice {scores['dice']:.3f}"
     caption = (
-        f"The {which} of {n_images} test images by DSC, {name}, chosen by its mean over {count_of_runs(n_seeds)}; "
-        f"drawn is the first run's prediction ({numbers}). Foreground is where the probability exceeds {THRESHOLD}."
+        f"{which.capitalize()} of {n_images} test images by DSC: {name}, {what_is_missed(mask_true, mask_pred)} "
+        f"({numbers}). Chosen by its mean DSC over {count_of_runs(n_seeds)}; probability and overlay are the first "
+        f"run's. Foreground is where the probability exceeds {THRESHOLD}."
     )
     hits, misses, alarms = (
         pixels.mean() for pixels in (mask_true & mask_pred, mask_true & ~mask_pred, ~mask_true & mask_pred)

@@ -87,11 +87,13 @@ class ReportFigure(Figure):
     def to_html(self) -> str:
         """Returns the figure as an HTML figure element that needs no other file."""
         name = self.label.lower().replace(" ", "-")
+        title, end, rest = self.caption.partition(". ")  # the first sentence is the result
         csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
         return (
             f'<figure id="{"figure-" * (self.report_number is None)}{name}" class="report-figure">'
             f'<div class="plot" tabindex="0" role="group" aria-label="{self.label}">{self._inline_svg(name)}</div>'
-            f'<figcaption><strong class="number">{self.label}.</strong> {html.escape(self.caption)} '
+            f'<figcaption><strong class="number">{self.label}.</strong> '
+            f"<strong>{html.escape(title + end.strip())}</strong> {html.escape(rest)} "
             f'<a class="data" download="{name}.csv" href="data:text/csv;base64,{csv}" '
             f'aria-label="Data of {self.label} as CSV">Data</a></figcaption></figure>'
         )

@@ -41,7 +41,7 @@ from lib.runs import store
 from lib.runs.finish import ONLY_STORED, report_runs
 from lib.runs.plan import VARIANTS, can_train_in
 from lib.runs.run import Run
-from lib.runs.scores import mean_scores
+from lib.runs.scores import constant_means, mean_scores
 from lib.runs.workers import environment
 
 
@@ -160,7 +160,7 @@ def _write_page(
     labels = {variant: VARIANTS[variant].label for variant in runs}
     first, by_image = runs["baseline"][0], measured.by_image
     summary = (
-        figure_summary(mean_scores(by_image.loc[list(runs)]), labels, dataset.name)
+        figure_summary(mean_scores(by_image.loc[list(runs)]), labels, dataset.name, constant_means(dataset.test))
         if len(runs["baseline"]) < FEWEST_SEEDS
         else figure_effects(None, judged, dataset.name)
     )

@@ -31,7 +31,7 @@ SCRIPTS = [Path(__file__).with_name("template") / name for name in ("script.js",
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown with formulas typeset here, since no script does it in the page, and with links to figures.
+    """Markdown with formulas typeset here, since no script does it in the page, and with links to figures and claims.
 
     Attributes:
         figures: the numbers of those that the page has. mentioned: those that its text has named so far.
@@ -42,7 +42,8 @@ class _Renderer(IPythonRenderer):
         self.figures, self.mentioned = figures, mentioned
 
     def text(self, text: str) -> str:
-        return re.sub(r"\bFigure (\d+)\b", self._link, super().text(text))
+        linked = re.sub(r"\bFigure (\d+)\b", self._link, super().text(text))
+        return re.sub(r"\b([Cc]laims?) (C\d[a-z]?)\b", r'\1 <a href="#claim-\2">\2</a>', linked)
 
     def _link(self, named: re.Match[str]) -> str:
         if named[1] not in self.figures:
@@ -63,6 +64,21 @@ class _Renderer(IPythonRenderer):
 
     def inline_math(self, body: str) -> str:
         return convert(body)
+
+
+def plain_tables(html: str) -> str:
+    """Returns a page whose tables by pandas have one row of headers, each with its scope, and no styles of their own.
+
+    Those styles would hold for every table of the page.
+    """
+    html = re.sub(r"<style scoped>.*?</style>\s*", "", html, flags=re.DOTALL)
+    # The name of an index has a row of its own: it belongs into the corner above the index.
+    heads = r"<th></th>((?:\s*<th>[^<]*</th>)*\s*)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)*\s*</tr>"
+    html = re.sub(heads, r"<th>\2</th>\1</tr>", html)
+    html = html.replace("<th></th>", "<td></td>")  # an empty corner is no heading
+    in_head = re.compile(r"<thead>.*?</thead>", re.DOTALL)
+    html = in_head.sub(lambda head: head[0].replace("<th>", '<th scope="col">'), html)
+    return html.replace("<th>", '<th scope="row">')
 
 
 class PageExporter(HTMLExporter):
@@ -146,5 +162,5 @@ class PageExporter(HTMLExporter):
         missing = [part for part in (*(f'id="{one}"' for one in ids), "</html>") if part not in body]
         if missing:
             raise FailedRun(f"page: expected {', '.join(missing)}, found {len(body):,} characters without")
-        body = body.replace("<th></th>", "<td></td>")  # pandas' empty corner is no heading
+        body = plain_tables(body)
         return re.sub(r'<strong class="number">Figure (\d+)\.</strong>', self._link_back, body)

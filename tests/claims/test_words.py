@@ -124,11 +124,13 @@ def test_the_range_over_images_says_whether_the_two_scores_agree():
 
 def test_noise_longer_training_and_penalty_are_set_beside_what_they_compare_with():
     assert words.noise_level(0.03).endswith("intensities from 0 to 1, which is 7.6 of 255 grey levels.")
-    assert words.longer_training(120, 60) == "It does not say how many; we use 120, twice the baseline's 60."
+    said = words.longer_training(120, 60)
+    assert said == "The study does not say how many epochs; we use 120, twice the baseline's 60."
     assert "3 times the baseline's 10" in words.longer_training(30, 10)
     assert words.penalty_share(0.01, 0.4) == (
         "After training, the cross-entropy on the training images is 0.400 and the penalty 0.0100, 2% of it."
     )
+    assert "the penalty 0.0010, under 1% of it." in words.penalty_share(0.001, 0.4)
     assert words.penalty_share(0.01, 0.0).endswith("the penalty 0.0100.")
 
 

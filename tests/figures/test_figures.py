@@ -19,7 +19,7 @@ from lib.claims.words import explain
 from lib.data.dataset import Dataset, Split
 from lib.figures.curves import figure_gradients, figure_learning, gradient_table
 from lib.figures.effects import figure_effects, figure_patients, figure_searches, figure_summary
-from lib.figures.images import figure_contact_sheet, figure_prediction
+from lib.figures.images import figure_contact_sheet, figure_foreground, figure_prediction, figure_stains
 from lib.figures.style import BACKDROP, COLOURS, OVERLAY, ReportFigure
 from lib.runs.run import History
 
@@ -136,8 +136,10 @@ def test_overlay_colours_differ_in_lightness_for_readers_without_colour():
 
 
 def test_prediction_caption_and_alt_give_scores_and_selection(prediction: ReportFigure):
-    assert "The best of 60 test images by DSC, image_07, chosen by its mean over 3 runs" in prediction.caption
-    assert "DSC 0.500, Dice 0.500" in prediction.caption
+    assert prediction.caption.startswith(
+        "Best of 60 test images by DSC: image_07, 50% of the foreground missed (DSC 0.500, Dice 0.500). Chosen by its "
+        "mean DSC over 3 runs;"
+    )
     assert "25% of pixels are hits, 25% misses and 25% false alarms" in prediction.alt
 
 
@@ -146,12 +148,19 @@ def test_summary_draws_every_run_and_the_means():
         [["baseline", "mine"], [0, 1], ["train", "test"]], names=["variant", "seed", "split"]
     )
     scores = pd.DataFrame({"dsc": np.arange(8) / 10, "dice": np.arange(8) / 20}, index=index)
-    figure = figure_summary(scores, {"baseline": "Baseline", "mine": "My variant"}, "discs")
+    figure = figure_summary(scores, {"baseline": "Baseline", "mine": "My variant"}, "discs", CONSTANT)
     dsc = figure.axes[0]
     dots = [line.get_xdata().tolist() for line in dsc.lines if line.get_marker() == "o"]
     np.testing.assert_allclose(dots, [[0.0, 0.2], [0.1, 0.3], [0.4, 0.6], [0.5, 0.7]])
     assert [label.get_text() for label in dsc.get_yticklabels()] == ["Baseline", "My variant"]
     assert "My variant 0.600 and 0.300" in figure.alt
+    assert figure.caption.startswith(
+        "Highest mean test scores: 0.600 in DSC (My variant) and 0.300 in Dice (My variant). "
+    )
+    assert [line.get_xdata()[0] for ax in figure.axes for line in ax.lines if line.get_linestyle() == ":"] == [
+        0.55,
+        0.65,
+    ]
 
 
 def test_rendering_the_same_figure_twice_gives_the_same_bytes(learning: ReportFigure, prediction: ReportFigure):
@@ -217,6 +226,20 @@ DIVISIONS = pd.DataFrame(
 ).set_index(["variant", "seed", "split"])
 
 
+def test_a_caption_opens_with_its_result_as_a_title(prediction: ReportFigure, discs: Dataset):
+    """The first sentence, in bold; what is drawn and how to read it follow."""
+    assert "</strong> <strong>Best of 60 test images by DSC: image_07, 50% of the foreground missed (DSC 0.500, " in (
+        prediction.to_html()
+    )
+    shares = [split.foreground.mean() for split in (discs.train, discs.test)]
+    assert figure_foreground(2, discs).caption.startswith(
+        "Foreground covers {:.0%} of the training pixels and {:.0%} of the test pixels. ".format(*shares)
+    )
+    sheet = figure_contact_sheet(1, discs)
+    assert sheet.caption.startswith("5 of 10 training and 5 of 6 test images with their masks outlined. ")
+    assert "How to read it: dark is where" in figure_stains(3, discs.train).caption
+
+
 def test_searches_ring_the_studys_value_and_name_the_best():
     held_out = DIVISIONS.xs("test", level="split").rename({"0": 0.0, "0.5": 0.5}, level="variant")
     figure = figure_searches(20, {"dropout": held_out}, {"dropout": 0.5}, "discs", "patient")
@@ -225,6 +248,7 @@ def test_searches_ring_the_studys_value_and_name_the_best():
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (1, pytest.approx(0.7))
     assert [label.get_text() for label in dsc.get_xticklabels()] == ["0", "0.5"]
     assert "probability of dropout 0.5" in figure.alt
+    assert figure.caption.startswith("Highest mean DSC on held-out images: probability of dropout 0.5. ")
     assert "divisions of all images into folds" in figure.caption
     assert len(figure.data) == 2 * 3
 
@@ -237,6 +261,9 @@ def test_gradients_are_means_over_runs_of_the_weights_by_layer():
     assert list(table.columns) == [1, 2]
     figure = figure_gradients(19, table, 2, "discs")
     assert "2 in conv1 of the shallower network; 8 in tconv of the shallower network" in figure.alt
+    assert figure.caption.startswith(
+        "In the first epoch, the gradient of the first layer's weights has a norm of 2 in the shallower network. "
+    )
 
 
 def test_patients_figure_sets_the_test_split_beside_new_patients():
@@ -246,6 +273,7 @@ def test_patients_figure_sets_the_test_split_beside_new_patients():
         21, seen, new, {"baseline": "Baseline", "0.5": "Dropout"}, "discs", "new patients", (85, 116)
     )
     assert "Baseline 0.600 and 0.500; Dropout 0.700 and 0.600" in figure.alt
+    assert figure.caption.startswith("The baseline's mean DSC is 0.600 on the test split and 0.500 on new patients. ")
     assert len(figure.data) == 2 * 2 * 3
 
 
@@ -261,6 +289,24 @@ def test_effects_show_every_run_and_leave_out_what_has_no_interval():
     assert "logarithmic" not in figure_effects(18, [judgement(written())], "discs").caption
 
 
+def test_effects_of_few_runs_are_counted_but_have_no_interval():
+    """A caption names no interval that is not drawn, and its title counts the effects that would matter."""
+
+    def intervals(figure: ReportFigure) -> int:
+        return sum(line.get_marker() == "None" and line.get_linewidth() > 1 for line in figure.axes[0].lines)
+
+    effects = [written(effect=0.2), written(id="C3c", effect=-0.005), written(metric="dice", effect=-0.02)]
+    few, many = (
+        figure_effects(18, [judgement(one | {"by_run": [one["effect"]] * n_runs}) for one in effects], "discs")
+        for n_runs in (5, 6)
+    )
+    for figure in (few, many):
+        assert figure.caption.startswith("Estimated effects larger than 0.01: 1 of 2 in DSC and 1 of 1 in Dice. ")
+        assert "How to read it: right of 0 is an increase" in figure.caption
+    assert (intervals(few), "interval" in few.caption) == (0, False)
+    assert (intervals(many), "95% intervals for other patients" in many.caption) == (4, True)
+
+
 def test_a_correlation_has_an_axis_of_its_own_among_the_effects():
     correlation = written(id="C2", metric="dice", measure="rank correlation", verdict="supported", effect=0.6)
     correlation |= {"ci_low": 0.2, "ci_high": 0.8, "by_run": [0.5, 0.7]}
@@ -269,7 +315,7 @@ def test_a_correlation_has_an_axis_of_its_own_among_the_effects():
     assert right.get_xlabel() == "rank correlation"
     assert [list(line.get_xdata()) for line in right.lines if line.get_marker() == "o"] == [[0.6]]
     assert "logarithmic" not in figure.caption
-    assert "rank correlations with DSC (filled) and Dice (hollow)" in figure.caption
+    assert "rank correlations with DSC (filled) and Dice (hollow)." in figure.caption
 
 
 NUMBERS = (

@@ -1,6 +1,7 @@
 """The committed notebooks, before they run; nbval runs them (`make test`)."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import nbformat
 import pytest
 
 from lib._files import ROOT
+from lib.claims.verdicts import CLAIMS, QUOTES
 from lib.report.notebooks import NOTEBOOKS, STUDY_NOTEBOOKS, check_injection, notebook_parameters
 from lib.report.parameters import Parameters
 
+INDEX = ROOT / "notebooks" / "0_index.ipynb"
 ALL = NOTEBOOKS + STUDY_NOTEBOOKS
 READ = {path.stem: nbformat.read(path, as_version=4) for path in ALL}
 IGNORED = "nbval-ignore-output"
@@ -22,8 +25,16 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_every_notebook_of_the_folder_is_in_the_report():
-    assert sorted(ROOT.glob("notebooks/*.ipynb")) == sorted(ALL)
+def test_every_notebook_of_the_folder_is_in_the_report_but_the_index():
+    assert sorted(ROOT.glob("notebooks/*.ipynb")) == [INDEX, *sorted(ALL)]
+
+
+def test_index_leads_to_every_notebook_by_its_title_and_computes_nothing():
+    cells = nbformat.read(INDEX, as_version=4).cells
+    assert {cell.cell_type for cell in cells} == {"markdown"}
+    links = re.findall(r"\[(.+?)\]\((.+?)\)", "".join(cell.source for cell in cells))
+    titles = {stem: notebook.cells[0].source.splitlines()[0].removeprefix("## ") for stem, notebook in READ.items()}
+    assert links == [(title, f"{stem}.ipynb") for stem, title in titles.items()]
 
 
 @pytest.mark.parametrize("stem", READ)
@@ -83,6 +94,14 @@ def test_statements_of_the_study_are_marked(stem):
     quotes = [line for source in markdown for line in source.splitlines() if line.startswith("> **THE STUDY**")]
     assert quotes
     assert READ[stem].cells[0].source.startswith("## 2.")
+
+
+def test_claims_are_quoted_with_the_words_that_the_notebooks_quote():
+    assert list(QUOTES) == [claim.id for claim in CLAIMS]
+    markdown = [cell.source for notebook in READ.values() for cell in notebook.cells if cell.cell_type == "markdown"]
+    quoted = " ".join(" ".join(markdown).replace("\n>", " ").split())
+    for claim, quote in QUOTES.items():
+        assert quote in quoted, claim
 
 
 def test_reader_sees_the_code_that_runs():

@@ -16,6 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
 from lib import _files
+from lib.claims.verdicts import QUOTES
 from lib.data.dataset import Dataset
 from lib.evaluation import predict
 from lib.figures.gallery import Picture
@@ -103,6 +104,25 @@ def test_text_leads_to_every_figure_and_back(page: Page, made_once: Path):
     assert targets <= set(page.locator("[id]").evaluate_all("all => all.map(one => one.id)"))
 
 
+def test_sections_lead_to_the_claims_that_judge_them(page: Page, made_once: Path):
+    open_report(page, made_once)
+    for section, claim in (("2-1-", "C2"), ("2-2-a-", "C3a"), ("2-2-b-", "C4a"), ("2-2-c-", "C5a")):
+        assert page.locator(f"section[id^=section-{section}] a[href='#claim-{claim}']").count() == 1
+    entry = page.locator("#claim-C3a + blockquote")
+    assert entry.inner_text().endswith(f'"{QUOTES["C3a"]}"')
+
+
+def test_tables_have_one_row_of_headers_with_a_scope_each(page: Page, made_once: Path):
+    open_report(page, made_once)
+    assert page.locator("th:not([scope])").count() == 0
+    heads = page.locator("table:not(:has([colspan])) thead").evaluate_all("all => all.map(one => one.rows.length)")
+    assert len(heads) > 5
+    assert set(heads) == {1}
+    assert page.locator("style").count() == 1  # pandas' own would hold for all tables
+    names = page.locator("#section-4-what-is-possible thead th:first-child").all_inner_texts()
+    assert "setting" in names
+
+
 def test_no_id_is_given_twice(page: Page, made_once: Path):
     open_report(page, made_once)
     ids = page.locator("[id]").evaluate_all("all => all.map(one => one.id)")
@@ -149,6 +169,17 @@ def test_claims_stand_under_what_is_settled_and_what_is_open(page: Page, made_on
     open_ones = {c for c in verdicts if not settled & {verdicts[c]["dsc"], by_seeds[c]["dsc"]}}
     assert open_ones == set(second)
     assert set(first) | set(second) == set(verdicts)
+
+
+def test_links_to_files_lead_to_what_lies_beside_the_page(page: Page, made_once: Path, results):
+    open_report(page, made_once)
+    links = page.locator("main a[href]:not([href^='#'], [href^='data:'])")
+    files = {link.get_attribute("href") for link in links.all()}
+    assert files == {"results.json", "scores.csv.xz", *(f"notebooks/{path.name}" for path in NOTEBOOKS)}
+    assert all((made_once / file).is_file() for file in files)
+    byline = page.locator(".byline")
+    assert byline.locator("a").first.get_attribute("href") == "results.json"
+    assert (results["provenance"]["git_commit"] or "")[:7] in byline.inner_text()
 
 
 def test_contents_lead_to_every_section(page: Page, made_once: Path):
