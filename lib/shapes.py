@@ -53,7 +53,7 @@ def object_scores(
     """Returns the three scores of the GlaS challenge: how well a prediction finds and outlines single objects.
 
     Each object's partner is the one of the other mask that it shares most pixels with. Where both masks are empty the
-    scores are perfect; where one is, they are 0, and the distance, which the challenge leaves infinite, is the diagonal.
+    scores are perfect; where one is, they are 0, and the distance, infinite in the challenge, is the image's diagonal.
 
     Returns:
         "f1": in [0, 1]; a predicted object is found where it covers more than half of its partner.
