@@ -93,7 +93,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
         from lib.report import notebooks
 
         values = parameters.of_notebooks(dataset.key)
-        chosen, figures = notebooks.chosen(parameters.study, parameters.possible, parameters.repeats)
+        chosen, figures = notebooks.chosen(parameters.study, parameters.possible, parameters.repeats, parameters.seeds)
         for notebook in chosen:
             notebooks.check_injection(notebook, values)
         request = parameters.of_runs()

@@ -37,6 +37,7 @@ FIGURES = [1, 2, 3, *range(12, 19), 22, 23, 24]  # of the data; 12 to 17 as in t
 STUDY_NOTEBOOKS = (ROOT / "notebooks" / "5_side_experiments.ipynb",)  # beside the others, in a full study
 STUDY_FIGURES = [19, 20, 21]
 LADDER_FIGURE = 25  # of a full study with folds and the U-Net
+AGREEMENT_FIGURE = 26  # of several runs, beside the U-Net
 CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
 LARGEST_OUTPUT = 50_000_000  # characters of one cell; a table has thousands, a figure a million
 # Evaluated in a kernel at its end: the files of lib that it has imported.
@@ -244,13 +245,13 @@ def execute_notebooks(
     return {source.name: section for source, section in zip(sources, done, strict=True)}
 
 
-def chosen(full: bool, possible: bool, repeats: int) -> tuple[tuple[Path, ...], list[int]]:
+def chosen(full: bool, possible: bool, repeats: int, seeds: int) -> tuple[tuple[Path, ...], list[int]]:
     """Returns the notebooks of a report, and the numbers of their figures in order."""
     sources, figures = NOTEBOOKS, list(FIGURES)
     if not possible:
         sources, figures = NOTEBOOKS[:-1], [number for number in FIGURES if number < 22]
-    elif full and repeats:
-        figures.append(LADDER_FIGURE)
+    else:
+        figures += [LADDER_FIGURE] * bool(full and repeats) + [AGREEMENT_FIGURE] * (seeds > 1)
     # The side experiments are shown by their divisions into folds.
     return (sources + STUDY_NOTEBOOKS, figures + STUDY_FIGURES) if full and repeats else (sources, figures)
 
