@@ -23,6 +23,8 @@ from lib.training import TrainingConfig
 BINS = 10  # of predicted probability, of equal width
 HAUSDORFF = "object Hausdorff"  # the only one of the scores in pixels
 
+Probabilities = dict[str, dict[str, np.ndarray]]  # of foreground, by split and network: float32 (image, height, width)
+
 
 def settings_table(studys: TrainingConfig, todays: TrainingConfig) -> pd.DataFrame:
     """Returns the settings in which two configurations differ, by name; one without a setting has a Recipe's default.
@@ -48,19 +50,29 @@ def score_table(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], da
     return pd.DataFrame(rows).map("{:.3f}".format)
 
 
-def shape_table(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
-    """Returns scores by border and object of each network's first run, and of the answer that all is foreground.
+def first_probabilities(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> Probabilities:
+    """Returns what each network's first run predicts of each split but the training images. All runs take minutes."""
+    return {
+        which: {
+            network: predict(first.network(), torch.from_numpy(split.images)).numpy()
+            for network, (first, *_) in runs.items()
+        }
+        for which, split in dataset.splits.items()
+        if which != "train"
+    }
 
-    Means over the images of each split but the training images. All runs would take minutes.
+
+def shape_table(probabilities: Probabilities, labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
+    """Returns scores by border and object of `first_probabilities`, and of the answer that all is foreground.
+
+    They are means over the images of a split.
     """
     tables = {}
-    for which, split in dataset.splits.items():
-        if which == "train":
-            continue
-        images = torch.from_numpy(split.images)
-        answers = {"all foreground": np.ones_like(split.masks)}
-        answers |= {labels[v]: predict(run.network(), images).numpy() > THRESHOLD for v, (run, *_) in runs.items()}
-        tables[which] = pd.DataFrame({label: _shape_means(masks, split.masks) for label, masks in answers.items()}).T
+    for which, of_split in probabilities.items():
+        masks_true = dataset.splits[which].masks
+        answers = {"all foreground": np.ones_like(masks_true)}
+        answers |= {labels[network]: p > THRESHOLD for network, p in of_split.items()}
+        tables[which] = pd.DataFrame({label: _shape_means(masks, masks_true) for label, masks in answers.items()}).T
     table = pd.concat(tables, axis=1)
     return table.apply(lambda of: of.map(("{:.1f}" if of.name[1] == HAUSDORFF else "{:.3f}").format))
 
@@ -164,13 +176,15 @@ def figure_cost(
     return figure
 
 
-def reliability(runs: Mapping[str, Run], dataset: Dataset) -> pd.DataFrame:
+def reliability(
+    probabilities: Mapping[str, np.ndarray], masks_true: Bool[np.ndarray, "image height width"]
+) -> pd.DataFrame:
     """Returns by network and bin of predicted probability: its mean, the share of foreground, and of all pixels."""
-    tables, images = {}, torch.from_numpy(dataset.test.images)
-    for name, run in runs.items():
-        p = predict(run.network(), images).numpy().ravel()
+    tables = {}
+    for name, predicted in probabilities.items():
+        p = predicted.ravel()
         chosen = np.minimum((p * BINS).astype(int), BINS - 1)
-        pixels = pd.DataFrame({"predicted": p, "foreground": dataset.test.masks.ravel(), "bin": chosen})
+        pixels = pd.DataFrame({"predicted": p, "foreground": masks_true.ravel(), "bin": chosen})
         table = pixels.groupby("bin").agg(
             predicted=("predicted", "mean"), foreground=("foreground", "mean"), share=("predicted", "size")
         )
@@ -179,9 +193,15 @@ def reliability(runs: Mapping[str, Run], dataset: Dataset) -> pd.DataFrame:
 
 
 @mpl.rc_context(STYLE)
-def figure_reliability(number: int, runs: Mapping[str, Run], dataset: Dataset) -> ReportFigure:
-    """Composes how often pixels of the test images are foreground, by the probability that a network gave them."""
-    data = reliability(runs, dataset)
+def figure_reliability(
+    number: int, probabilities: Mapping[str, np.ndarray], masks_true: Bool[np.ndarray, "image height width"]
+) -> ReportFigure:
+    """Composes how often pixels of the test images are foreground, by the probability that a network gave them.
+
+    Args:
+        number: of the figure. probabilities: by network, as in `first_probabilities`. masks_true: of the test images.
+    """
+    data = reliability(probabilities, masks_true)
     error = {
         name: float(((t["predicted"] - t["foreground"]).abs() * t["share"]).sum())
         for name, t in data.groupby("network", sort=False)

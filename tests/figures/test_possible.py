@@ -15,6 +15,7 @@ from lib.figures.possible import (
     figure_cost,
     figure_ladder,
     figure_reliability,
+    first_probabilities,
     group_table,
     score_table,
     settings_table,
@@ -62,7 +63,7 @@ def test_tables_and_figures_hold_the_scores_of_the_runs(runs, discs: Dataset):
     assert cost.data.groupby("network")["dice"].mean()[LABELS["symmetries"]] == pytest.approx(expected)
     beside = figure_beside(22, runs["baseline"], runs["symmetries"], discs)
     assert set(beside.data["which"]) == {"best", "worst"}
-    reliable = figure_reliability(24, {name: of_name[0] for name, of_name in runs.items()}, discs)
+    reliable = figure_reliability(24, first_probabilities(runs, discs)["test"], discs.test.masks)
     assert reliable.data.groupby("network")["share"].sum().to_numpy() == pytest.approx(1)
     assert group_table(runs["symmetries"], discs) is None
     for figure in (cost, beside, reliable):
@@ -78,7 +79,8 @@ def test_dice_is_told_by_grade_and_by_patient_where_they_are_known(runs, discs: 
 
 
 def test_networks_are_scored_by_border_and_object_on_images_they_were_not_trained_on(runs, discs: Dataset):
-    table = shape_table(runs, LABELS, replace(discs, test_b=discs.test))
+    both = replace(discs, test_b=discs.test)
+    table = shape_table(first_probabilities(runs, both), LABELS, both)
     assert list(table.columns.unique(0)) == ["test", "testB"]
     run = runs["baseline"][0]
     masks_pred = [run.probabilities(discs.test, name) > 0.5 for name in discs.test.names]
