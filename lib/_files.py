@@ -1,9 +1,11 @@
-"""Where the project's files lie, how a folder is locked and published, and how many processors there are."""
+"""Where the project's files lie, how a folder is locked and published, and which processors there are."""
 
 import ctypes
 import errno
 import glob
 import os
+import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from lib._errors import ignore_interrupts
 
 ROOT: Path = Path(__file__).resolve().parent.parent  # of the project; relative dataset folders start here
 REPORTS = ROOT / "reports"
+RUNS = Path(os.environ.get("REPORT_RUNS", ROOT / "data" / "runs"))  # the store of finished runs
 LONGEST_TMPDIR = 40  # bytes of a folder for temporary files that leave room for the name of a socket in it
 
 
@@ -28,6 +31,17 @@ def user_path(given: str) -> Path:
 def cores() -> int:
     """Returns how many processors this process may use, which in a container can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu() -> str:
+    """Returns the processor's name, with the numbers that tell models of one name apart where they are known."""
+    cpuinfo = Path("/proc/cpuinfo")
+    told = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    names = re.findall(r"model name\s*:\s*(.+)", told)
+    numbers = [
+        f"{kind} {found[0]}" for kind in ("family", "model") if (found := re.findall(rf"{kind}\s*: (\d+)", told))
+    ]
+    return f"{names[0]} ({', '.join(numbers)})" if names else platform.processor()
 
 
 def lock(folder: Path) -> FileLock | None:

@@ -8,15 +8,21 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
+from scipy.stats import entropy
 from skimage.measure import label
 
-from lib.claims.intervals import MARGIN
+from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
 from lib.runs.plan import comparator
 from lib.runs.run import History
 
 NAMES = {"dsc": "DSC", "dice": "Dice"}
 ANSWERS = {"all gland": "everything is foreground", "no gland": "nothing is foreground"}
+HELPS = {  # the verdict of a claim on test scores that says that its variant helps
+    "C3a": ("noise", "supported"),
+    "C4d": ("dropout", "supported"),
+    "C5d": ("L2", "contradicted"),
+}
 LARGE = 0.1  # of the foreground: an object of that share is large
 
 
@@ -94,8 +100,52 @@ def _beside(effect: float) -> str:
 
 
 def findings(results: Mapping[str, Any]) -> list[str]:
-    """Returns the sentences that open a report: the baseline beside a constant answer, its gap, and its variants."""
+    """Returns the sentences that open a report: the baseline beside a constant answer, its gap, and its variants.
+
+    Where no network has learned anything, that is said in place of the last two.
+    """
+    if nothing := _nothing_learned(results):
+        return [nothing, _beside_constant(results)]
     return [_beside_constant(results), _gap(results), _variants(results)]
+
+
+def answer(results: Mapping[str, Any]) -> str:
+    """Returns what a report answers to the question in its title: what helps on its images, by its verdicts over seeds.
+
+    Where runs are too few for a verdict, it says whether any variant moves the mean test DSC by more than seeds do.
+    """
+    scores = _test_scores(results["variants"]["baseline"], "dsc")
+    if _nothing_learned(results):
+        return "These runs cannot tell."
+    if len(scores) < FEWEST_SEEDS:
+        within = all(abs(effect) <= max(scores) - min(scores) for effect in _effects(results).values())
+        return "On these runs, not measurably." if within and len(scores) > 1 else "So few runs cannot tell."
+    dsc, dice = (_shown_to_help(results, metric) for metric in NAMES)
+    return f"On these images, {dsc}." if dsc == dice else f"On these images, {dsc} by DSC, and {dice} by Dice."
+
+
+def _shown_to_help(results: Mapping[str, Any], metric: str) -> str:
+    *first, last = [
+        name
+        for claim in results["claims"]
+        for name, verdict in [HELPS.get(claim["id"], ("", ""))]
+        if claim["metric"] == metric and claim["verdict_seeds"] == verdict
+    ] or ["none"]
+    return f"{', '.join(first)} and {last} are shown to help" if first else f"{last} is shown to help"
+
+
+def _nothing_learned(results: Mapping[str, Any]) -> str:
+    """Returns what to say where no run fits its training images better than the best constant probability; else ""."""
+    share = results["dataset"]["foreground_fraction"]["train"]
+    constant = float(entropy([share, 1 - share]))  # its cross-entropy in nats per pixel
+    lowest = min(run["train"]["loss"] for variant in results["variants"].values() for run in variant["runs"])
+    if lowest < constant:
+        return ""
+    return (
+        f"No network learned anything: the training loss of every run (lowest {lowest:.2f}) is no lower than that of "
+        f"one probability for all pixels ({constant:.2f}). Training diverged or was too short, so comparisons between "
+        "these networks mean nothing; choose a smaller LEARNING_RATE or more EPOCHS."
+    )
 
 
 def _beside_constant(results: Mapping[str, Any]) -> str:

@@ -51,9 +51,8 @@ def read(key: str, stain: str) -> Dataset | None:
             images, masks = (np.load(folder / f"{which}-{kind}.npy", mmap_mode="c") for kind in ("images", "masks"))
             intact = intact and kept["arrays"] == [_description(images), _description(masks)]
             sizes = kept["original_sizes"] and tuple((height, width) for height, width in kept["original_sizes"])
-            splits[which] = Split(
-                tuple(kept["names"]), images, masks, kept["patients"] and tuple(kept["patients"]), sizes
-            )
+            patients, grades = (kept[kind] and tuple(kept[kind]) for kind in ("patients", "grades"))
+            splits[which] = Split(tuple(kept["names"]), images, masks, patients, sizes, grades)
         three = splits["train"], splits["test"], splits.get("testB")
         dataset = Dataset(index["name"], *three, stain=stain, key=key, notes=tuple(index["notes"]))
         dataset.__dict__["sha256"] = index["sha256"]  # where cached_property looks first: hashing takes seconds
@@ -80,7 +79,7 @@ def write(dataset: Dataset) -> Dataset:
                 for kind, array in arrays.items():
                     np.save(new / f"{which}-{kind}.npy", array)
                 described = [_description(array) for array in arrays.values()]
-                told = {"names": split.names, "patients": split.patients, "original_sizes": split.original_sizes}
+                told = {kind: getattr(split, kind) for kind in ("names", "patients", "original_sizes", "grades")}
                 splits[which] = told | {"arrays": described}
             of_all = {"name": dataset.name, "sha256": dataset.sha256, "notes": dataset.notes}
             text = json.dumps({**of_all, "splits": splits})

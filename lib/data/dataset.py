@@ -34,6 +34,7 @@ class Split:
         images: RGB, uint8 in 0..255. masks: True in the foreground.
         patients: of whom each image is (or of which other group), or None where that is not known.
         original_sizes: height and width of each image before it was resized, None for drawn images.
+        grades: such as "benign", or None where that of an image is not known.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class Split:
     masks: Bool[np.ndarray, "image height width"]
     patients: tuple[str, ...] | None = None
     original_sizes: tuple[tuple[int, int], ...] | None = None
+    grades: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,7 +57,8 @@ class Split:
         names = tuple(self.names[i] for i in index)
         patients = self.patients and tuple(self.patients[i] for i in index)
         sizes = self.original_sizes and tuple(self.original_sizes[i] for i in index)
-        return Split(names, self.images[index], self.masks[index], patients, sizes)
+        grades = self.grades and tuple(self.grades[i] for i in index)
+        return Split(names, self.images[index], self.masks[index], patients, sizes, grades)
 
     @property
     def coloured(self) -> Bool[np.ndarray, " image"]:

@@ -64,7 +64,7 @@ class Pair(NamedTuple):
     Attributes:
         split: "train", "test" or "testB". name: of the image without its suffix, with its folder where it needs one.
         masks: joined if several. group: patient or other group, if known. original: height and width before an
-            import, if recorded. objects: whether its mask is known to number objects.
+            import, if recorded. objects: whether its mask is known to number objects. grade: of the tissue, if known.
     """
 
     split: str
@@ -74,6 +74,7 @@ class Pair(NamedTuple):
     group: str | None = None
     original: tuple[int, int] | None = None
     objects: bool = False
+    grade: str | None = None
 
 
 @dataclass
@@ -420,7 +421,7 @@ def read_table(
 def _add_groups(
     folder: Path, pairs: list[Pair], tables: list[Path], found: Found, problems: list[Problem]
 ) -> list[Pair]:
-    """Adds patients or groups, and sizes before an import, from the folder's table where there is one."""
+    """Adds patients or groups, sizes before an import and grades, from the folder's table where there is one."""
     ours = [
         path
         for path in tables
@@ -459,7 +460,7 @@ def _add_groups(
         return pairs
     found.told["groups"] = f"{len({row[group] for row in table.values()})} in {file.name}"
     return [
-        pair._replace(group=rows[key][group], original=_original(rows[key]))
+        pair._replace(group=rows[key][group], original=_original(rows[key]), grade=rows[key].get("grade") or None)
         for pair, key in zip(pairs, keys, strict=True)
     ]
 
@@ -478,7 +479,7 @@ def _hint_of_groups(pairs: list[Pair]) -> str:
 
 
 def _add_grades(file: Path, pairs: list[Pair], found: Found, problems: list[Problem]) -> list[Pair]:
-    """Adds patients from the table of the Warwick-QU images, which calls image_07 of Train train_7."""
+    """Adds patients and grades from the table of the Warwick-QU images, which calls image_07 of Train train_7."""
     table = read_table(file, file.read_bytes(), ("name", "patient ID"), 1, problems)
     originals = {"train": "train_", "test": "testA_", "testB": "testB_"}
     with_patients = []
@@ -487,7 +488,8 @@ def _add_grades(file: Path, pairs: list[Pair], found: Found, problems: list[Prob
         row = table.get((name,))
         if row is None and table:
             problems.append(Problem(file, f"a row for {name}", "none"))
-        with_patients.append(pair._replace(group=row["patient ID"] if row else None))
+        row = row or {}
+        with_patients.append(pair._replace(group=row.get("patient ID"), grade=row.get("grade (GlaS)") or None))
     found.told["groups"] = f"{len({pair.group for pair in with_patients})} patients in {file.name}"
     return with_patients
 

@@ -2,10 +2,10 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -244,10 +244,17 @@ def _read_pairs(
             names=tuple(pair.name for pair in ours),
             images=images[part],
             masks=masks[part],
-            patients=None if any(pair.group is None for pair in ours) else tuple(str(pair.group) for pair in ours),
+            patients=_known(pair.group for pair in ours),
             original_sizes=tuple(p.original or s for p, (s, _, _, _) in zip(ours, done[part], strict=True)),
+            grades=_known(pair.grade for pair in ours),
         )
     return splits
+
+
+def _known(values: Iterable[str | None]) -> tuple[str, ...] | None:
+    """Returns values of all images, None where one is not known."""
+    known = tuple(values)
+    return None if None in known else cast(tuple[str, ...], known)
 
 
 def _judge_masks(folder: Path, masks: Sequence[tuple[Pair, Rule]], facts: list[str], problems: list[Problem]) -> None:

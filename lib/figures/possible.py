@@ -8,17 +8,22 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool, Int
 
 from lib.data.dataset import Dataset
 from lib.evaluation import THRESHOLD, predict
-from lib.figures.images import draw_overlay
+from lib.figures.images import draw_outlined, draw_overlay
 from lib.figures.style import COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
 from lib.recipe import Recipe
 from lib.runs.run import Run
 from lib.runs.scores import constant_means, fold_scores, image_scores
+from lib.shapes import object_scores, surface_dice
 from lib.training import TrainingConfig
 
 BINS = 10  # of predicted probability, of equal width
+HAUSDORFF = "object Hausdorff"  # the only one of the scores in pixels
+
+Probabilities = dict[str, dict[str, np.ndarray]]  # of foreground, by split and network: float32 (image, height, width)
 
 
 def settings_table(studys: TrainingConfig, todays: TrainingConfig) -> pd.DataFrame:
@@ -45,13 +50,54 @@ def score_table(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], da
     return pd.DataFrame(rows).map("{:.3f}".format)
 
 
-def patient_table(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame | None:
-    """Returns the U-Net's Dice on the test images by patient, lowest first; None where patients are not known."""
-    if dataset.test.patients is None:
-        return None
+def first_probabilities(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> Probabilities:
+    """Returns what each network's first run predicts of each split but the training images. All runs take minutes."""
+    return {
+        which: {
+            network: predict(first.network(), torch.from_numpy(split.images)).numpy()
+            for network, (first, *_) in runs.items()
+        }
+        for which, split in dataset.splits.items()
+        if which != "train"
+    }
+
+
+def shape_table(probabilities: Probabilities, labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
+    """Returns scores by border and object of `first_probabilities`, and of the answer that all is foreground.
+
+    They are means over the images of a split.
+    """
+    tables = {}
+    for which, of_split in probabilities.items():
+        masks_true = dataset.splits[which].masks
+        answers = {"all foreground": np.ones_like(masks_true)}
+        answers |= {labels[network]: p > THRESHOLD for network, p in of_split.items()}
+        tables[which] = pd.DataFrame({label: _shape_means(masks, masks_true) for label, masks in answers.items()}).T
+    table = pd.concat(tables, axis=1)
+    return table.apply(lambda of: of.map(("{:.1f}" if of.name[1] == HAUSDORFF else "{:.3f}").format))
+
+
+def _shape_means(
+    masks_pred: Bool[np.ndarray, "image height width"], masks_true: Bool[np.ndarray, "image height width"]
+) -> pd.Series:
+    """Returns the means over images of the scores of `lib.shapes`, by their names in a table."""
+    scores = [
+        {"surface": surface_dice(pred, true), **object_scores(pred, true)}
+        for pred, true in zip(masks_pred, masks_true, strict=True)
+    ]
+    names = {"surface": "surface Dice", "f1": "object F1", "dice": "object Dice", "hausdorff": HAUSDORFF}
+    return pd.DataFrame(scores).mean().rename(names)
+
+
+def group_table(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame | None:
+    """Returns the U-Net's Dice on the test images by grade and by patient, lowest first; None if neither is known."""
     dice = image_scores({"possible": runs}, dataset).xs("test", level="split")["dice"].groupby("image").mean()
-    patients = pd.Series(dataset.test.patients, index=list(dataset.test.names), name="patient")
-    return dice.groupby(patients).agg(images="size", Dice="mean", lowest="min").sort_values("Dice").round(3)
+    tables = {}
+    for kind, groups in {"grade": dataset.test.grades, "patient": dataset.test.patients}.items():
+        if groups:
+            of_image = pd.Series(groups, index=list(dataset.test.names))
+            tables[kind] = dice.groupby(of_image).agg(images="size", Dice="mean", lowest="min").sort_values("Dice")
+    return pd.concat(tables, names=["by", ""]).round(3) if tables else None
 
 
 @mpl.rc_context(STYLE)
@@ -130,13 +176,15 @@ def figure_cost(
     return figure
 
 
-def reliability(runs: Mapping[str, Run], dataset: Dataset) -> pd.DataFrame:
+def reliability(
+    probabilities: Mapping[str, np.ndarray], masks_true: Bool[np.ndarray, "image height width"]
+) -> pd.DataFrame:
     """Returns by network and bin of predicted probability: its mean, the share of foreground, and of all pixels."""
-    tables, images = {}, torch.from_numpy(dataset.test.images)
-    for name, run in runs.items():
-        p = predict(run.network(), images).numpy().ravel()
+    tables = {}
+    for name, predicted in probabilities.items():
+        p = predicted.ravel()
         chosen = np.minimum((p * BINS).astype(int), BINS - 1)
-        pixels = pd.DataFrame({"predicted": p, "foreground": dataset.test.masks.ravel(), "bin": chosen})
+        pixels = pd.DataFrame({"predicted": p, "foreground": masks_true.ravel(), "bin": chosen})
         table = pixels.groupby("bin").agg(
             predicted=("predicted", "mean"), foreground=("foreground", "mean"), share=("predicted", "size")
         )
@@ -145,9 +193,15 @@ def reliability(runs: Mapping[str, Run], dataset: Dataset) -> pd.DataFrame:
 
 
 @mpl.rc_context(STYLE)
-def figure_reliability(number: int, runs: Mapping[str, Run], dataset: Dataset) -> ReportFigure:
-    """Composes how often pixels of the test images are foreground, by the probability that a network gave them."""
-    data = reliability(runs, dataset)
+def figure_reliability(
+    number: int, probabilities: Mapping[str, np.ndarray], masks_true: Bool[np.ndarray, "image height width"]
+) -> ReportFigure:
+    """Composes how often pixels of the test images are foreground, by the probability that a network gave them.
+
+    Args:
+        number: of the figure. probabilities: by network, as in `first_probabilities`. masks_true: of the test images.
+    """
+    data = reliability(probabilities, masks_true)
     error = {
         name: float(((t["predicted"] - t["foreground"]).abs() * t["share"]).sum())
         for name, t in data.groupby("network", sort=False)
@@ -164,6 +218,59 @@ def figure_reliability(number: int, runs: Mapping[str, Run], dataset: Dataset) -
         ax.plot(table["predicted"], table["foreground"], marker="o", ms=4, color=colour, label=name)
     ax.set(xlabel="predicted probability", ylabel="share of foreground", xlim=(0, 1), ylim=(0, 1))
     ax.legend()
+    return figure
+
+
+def agreement(votes: Int[np.ndarray, "height width"], n_runs: int) -> float:
+    """Returns how often two of some runs call a pixel the same, in [0, 1]: the mean over pixels and pairs of runs.
+
+    Args:
+        votes: how many of the runs call each pixel foreground. n_runs: two or more.
+    """
+    against = n_runs - votes
+    return float((votes * (votes - 1) + against * (against - 1)).mean() / (n_runs * (n_runs - 1)))
+
+
+@mpl.rc_context(STYLE)
+def figure_agreement(number: int, runs: Mapping[str, Sequence[Run]], dataset: Dataset, count: int = 3) -> ReportFigure:
+    """Composes the test images with each network's lowest mean Dice, and how many of its runs call a pixel foreground.
+
+    Args:
+        number: of the figure.
+        runs: of each network; those of a single run are left out. count: of images.
+    """
+    several = {network: of_network for network, of_network in runs.items() if len(of_network) > 1}
+    count = min(count, len(dataset.test))
+    dice = image_scores(several, dataset).xs("test", level="split")["dice"].groupby(["variant", "image"]).mean()
+    rows = []
+    for network, of_network in several.items():
+        for name, mean in dice.loc[network].nsmallest(count).items():
+            votes = np.sum([run.probabilities(dataset.test, name) > THRESHOLD for run in of_network], axis=0)
+            agree = agreement(votes, len(of_network))
+            rows.append((network, name, mean, agree, votes / len(of_network)))
+    data = pd.DataFrame([row[:4] for row in rows], columns=["network", "image", "dice", "agreement"])
+    told = "; ".join(
+        f"two of the {len(several[network])} runs of the {network} network agree on "
+        f"{of['agreement'].min():.0%} to {of['agreement'].max():.0%} of the pixels"
+        for network, of in data.groupby("network", sort=False)
+    )
+    caption = (
+        f"On the test images with the lowest mean Dice, {told}. Each image with the outline of its truth, beside the "
+        "share of runs that call a pixel foreground, from none (dark) to all (bright)."
+    )
+    alt = f"The worst test images and the share of runs that call a pixel foreground: {told}."
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 1.5 * len(several)))
+    grid = figure.subplots(len(several), 2 * count, squeeze=False)
+    for ax in grid.flat:
+        ax.set_axis_off()
+    for index, (network, name, mean, agree, share) in enumerate(rows):
+        row, column = divmod(index, count)
+        image, mask = dataset.test.pair(name)
+        left, right = grid[row][2 * column : 2 * column + 2]
+        draw_outlined(left, image, mask)
+        left.set_title(f"{network}, Dice {mean:.2f}", fontsize=7)
+        right.imshow(share, cmap="viridis", vmin=0, vmax=1)
+        right.set_title(f"agree {agree:.0%}", fontsize=7)
     return figure
 
 

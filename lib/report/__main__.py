@@ -3,19 +3,19 @@
 import sys
 
 from lib._errors import run_command
-from lib.report.unchanged import UNFINISHED, compare_with_last, inputs, without_force
+from lib.report.unchanged import UNFINISHED, Last, find_last, inputs, without_force
 
 
 def main() -> None:
     arguments, forced = without_force(sys.argv[1:])
     made_of = inputs(arguments)
-    unchanged, reasons = compare_with_last(arguments, made_of)
-    if forced or reasons:
+    last = Last(["of FORCE=1"]) if forced else find_last(arguments, made_of)
+    if last.reasons:
         from lib.report.make import make  # imports torch, which takes seconds
 
-        make(arguments, made_of)
+        make(arguments, made_of, last)
     else:
-        print(unchanged)
+        print(last.told)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import nbformat
+
 from lib import _files
 from lib._errors import UserError, run_command
 from lib._files import delete, lock, publish, recover, temporary_files, unlock
@@ -25,12 +27,21 @@ from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
 from lib.report.provenance import provenance
 from lib.report.results import collect_results
-from lib.report.unchanged import UNFINISHED, Inputs, check_unchanged, data_hashes, inputs, write_record
+from lib.report.unchanged import (
+    UNFINISHED,
+    Inputs,
+    Last,
+    check_unchanged,
+    data_hashes,
+    inputs,
+    run_hashes,
+    write_record,
+)
+from lib.runs import store
 from lib.runs.finish import ONLY_STORED, report_runs
 from lib.runs.plan import VARIANTS, can_train_in
 from lib.runs.run import Run
 from lib.runs.scores import constant_means, mean_scores
-from lib.runs.store import to_bytes
 from lib.runs.workers import environment
 
 
@@ -63,8 +74,8 @@ def _only_this_process(target: Path) -> Iterator[Path]:
         unlock(held)
 
 
-def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Inputs) -> Path:
-    """Makes the whole report and returns its folder."""
+def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Inputs, last: Last) -> Path:
+    """Makes the whole report, with those notebooks of the last one that are unchanged, and returns its folder."""
     started = datetime.now(UTC)
     if not can_train_in(parameters.precision):
         raise UserError("PRECISION=bf16: expected a CPU with bfloat16 instructions, found none; elsewhere it is slower")
@@ -82,19 +93,27 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
         from lib.report import notebooks
 
         values = parameters.of_notebooks(dataset.key)
-        chosen, figures = notebooks.chosen(parameters.study, parameters.possible, parameters.repeats)
+        chosen, figures = notebooks.chosen(parameters.study, parameters.possible, parameters.repeats, parameters.seeds)
         for notebook in chosen:
             notebooks.check_injection(notebook, values)
-        runs = report_runs(dataset, parameters.of_runs())
+        request = parameters.of_runs()
+        runs = report_runs(dataset, request)
+        planned = (
+            one for of_experiment in request.plans(dataset).values() for of in of_experiment.values() for one in of
+        )
+        shown = run_hashes(f"{one.folder(dataset).name}/{store.RUN}" for one in planned)
 
         new, failed = staging / target.name, target.with_name(f"{target.name}.failed")
         for folder in ("notebooks", "figures", "models"):
             (new / folder).mkdir(parents=True)
         try:
+            sections = last.reuse(shown, new / "notebooks")
+            stale = [notebook for notebook in chosen if notebook.name not in sections]
+            if sections:
+                print(f"notebooks: {len(stale)} of {len(chosen)} are executed; the others are unchanged")
             with environment({ONLY_STORED: "yes"}):
-                executed, seconds_by_section = notebooks.execute_notebooks(
-                    chosen, new / "notebooks", values, parameters.workers
-                )
+                sections |= notebooks.execute_notebooks(stale, new / "notebooks", values, parameters.workers)
+            executed = [nbformat.read(new / "notebooks" / notebook.name, as_version=4) for notebook in chosen]
             notebooks.write_figures(executed, new / "figures", figures)
         except notebooks.NotebookError:
             delete(failed)
@@ -107,13 +126,16 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
         results = {
             "schema_version": 1,
             "provenance": provenance(parameters, dataset, started, shlex.join(words))
-            | {"source": source_of(parameters.dataset), "seconds_by_section": seconds_by_section},
+            | {
+                "source": source_of(parameters.dataset),
+                "seconds_by_section": {notebook.stem: sections[notebook.name]["seconds"] for notebook in chosen},
+            },
             **collect_results(runs, measured, judged, dataset, parameters),
         }
         _write_page(new, executed, results, runs, measured, judged, dataset, parameters.stain)
         check_unchanged(made_of["code"])
         if data_hashes(parameters.dataset) == made_of["data"]:  # otherwise the next report is made anew
-            write_record(new, arguments, made_of)
+            write_record(new, arguments, made_of, sections, shown)
         publish(new, target)
         delete(failed)
     return target
@@ -154,7 +176,7 @@ def _write_page(
     for variant, of_variant in {**runs, **of_report.get("possible", {})}.items():
         for run in of_variant:
             name = f"{variant}-seed-{run.config.seed}.pt"
-            (models / name).write_bytes(to_bytes(run.weights))
+            (models / name).write_bytes(store.to_bytes(run.weights))
             configurations[name] = asdict(run.config)
     originals = dataset.train.original_sizes or (dataset.image_size,)
     scale = [size / median(sides) for size, sides in zip(dataset.image_size, zip(*originals, strict=True), strict=True)]
@@ -162,12 +184,18 @@ def _write_page(
     (models / "configurations.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
-def make(arguments: Sequence[str], made_of: Inputs) -> None:
-    """Makes the report that these arguments ask for, of what `inputs` told before lib was imported, and says where."""
-    target = make_report(parse_parameters(arguments), arguments, made_of)
+def make(arguments: Sequence[str], made_of: Inputs, last: Last) -> None:
+    """Makes the report that these arguments ask for, and says where.
+
+    Args:
+        arguments: of the command.
+        made_of: what `inputs` told before lib was imported.
+        last: the report of these arguments that is there, whose unchanged notebooks are used again.
+    """
+    target = make_report(parse_parameters(arguments), arguments, made_of, last)
     print(f"report: {(target / 'report.html').relative_to(_files.REPORTS.parent)}")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Makes a report whether or not anything has changed, and returns the command's exit code."""
-    return run_command(lambda: make(arguments, inputs(arguments)), UNFINISHED)
+    """Makes a report from nothing but stored runs, and returns the command's exit code."""
+    return run_command(lambda: make(arguments, inputs(arguments), Last([])), UNFINISHED)

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,12 +18,16 @@ from typing import Any
 import nbformat
 import papermill
 import psutil
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
 from tqdm import tqdm
 from traitlets.config import Config
 
 from lib._errors import FailedRun, shortened
 from lib._files import ROOT
+from lib.report.unchanged import Section
 
 NOTEBOOKS = tuple(
     ROOT / "notebooks" / f"{stem}.ipynb"
@@ -32,11 +37,60 @@ FIGURES = [1, 2, 3, *range(12, 19), 22, 23, 24]  # of the data; 12 to 17 as in t
 STUDY_NOTEBOOKS = (ROOT / "notebooks" / "5_side_experiments.ipynb",)  # beside the others, in a full study
 STUDY_FIGURES = [19, 20, 21]
 LADDER_FIGURE = 25  # of a full study with folds and the U-Net
+AGREEMENT_FIGURE = 26  # of several runs, beside the U-Net
 CELL_TIMEOUT = 1800  # seconds; a cell takes a few, since all runs are in the store before notebooks start
+LARGEST_OUTPUT = 50_000_000  # characters of one cell; a table has thousands, a figure a million
+# Evaluated in a kernel at its end: the files of lib that it has imported.
+IMPORTED = "':'.join(m.__file__ for n, m in [*__import__('sys').modules.items()] if n.split('.')[0] == 'lib')"
 
 
 class NotebookError(FailedRun):
     """A notebook did not run to its end: which one, in which cell, and why."""
+
+
+class EndlessOutputError(RuntimeError):
+    """A cell that printed more than LARGEST_OUTPUT, and was ended."""
+
+
+class _Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill has no types
+    """Runs a notebook's cells, ends one that prints without end, and asks what was imported."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.printed: Counter[int] = Counter()  # characters, by the cell's index
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> NotebookNode | None:
+        self.printed[cell_index] += len(str(msg["content"]))
+        if self.printed[cell_index] > LARGEST_OUTPUT:
+            self.shutdown_kernel = "immediate"
+            self.task_poll_for_reply.cancel()  # what nbclient does when the kernel has died
+            return None
+        return super().process_message(msg, cell, cell_index)
+
+    def papermill_execute_cells(self) -> None:
+        try:
+            super().papermill_execute_cells()
+        except DeadKernelError:
+            if max(self.printed.values(), default=0) > LARGEST_OUTPUT:
+                raise EndlessOutputError(f"expected at most {LARGEST_OUTPUT:,} characters of output") from None
+            raise
+        if incomplete_cell(self.nb) is None:
+            asked = self.kc.execute("", silent=True, user_expressions={"imported": IMPORTED})
+            told = self.wait_for_reply(asked)["content"]["user_expressions"]["imported"]
+            self.nb.metadata["imported"] = list(filter(None, told["data"]["text/plain"].strip("'").split(":")))
+
+
+class _Engine(Engine):  # type: ignore[misc]
+    """papermill's way to a kernel, with our client."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **settings: Any) -> None:
+        own = {"timeout", "startup_timeout", "iopub_timeout", "config"}
+        given = {name: value for name, value in settings.items() if name in own}
+        _Client(nb_man, kernel_name=kernel_name, **given).execute()
+
+
+papermill_engines.register("report", _Engine)
 
 
 def notebook_parameters(path: Path) -> dict[str, Any]:
@@ -112,22 +166,23 @@ def kernel_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], timeout: int) -> NotebookNode:
+def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], timeout: int) -> Section:
     """Runs one notebook from top to bottom in a kernel of its own.
 
     Args:
         source: the notebook, with a cell tagged "parameters".
-        target: where the executed one is written, as far as it came.
+        target: where the executed one is written, as far as it came: without the cells tagged "explore", and with
+            nothing that tells when it ran or in which folder.
         values: replace defaults of that cell.
         timeout: seconds that one cell may take.
 
     Returns:
-        The executed notebook, without the cells tagged "explore": every other cell ran, and nothing in it tells when
-        or in which folder.
+        How it was executed: every cell ran.
 
     Raises:
-        NotebookError: an exception, a dead kernel or a timeout, with the cell in which it happened.
+        NotebookError: an exception, a dead kernel, a timeout or output without end, with the cell in which it happened.
     """
+    started = time.monotonic()
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are told once, below
     asked = nbformat.read(source, as_version=4)
     # Widgets are for JupyterLab, and no part of a report.
@@ -138,8 +193,8 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
         transport = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}})
         try:
             papermill.execute_notebook(
-                asked, target, dict(values), kernel_name="python3", progress_bar=False,
-                execution_timeout=timeout, iopub_timeout=timeout, start_timeout=120, config=transport,
+                asked, target, dict(values), engine_name="report", kernel_name="python3", progress_bar=False,
+                timeout=timeout, iopub_timeout=timeout, startup_timeout=120, config=transport,
             )  # fmt: skip
         except Exception as error:
             cause = error
@@ -152,6 +207,7 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
         told = shortened(": ".join([name, *reason.splitlines()[:1]])) if cause else "ended before its last cell"
         raise NotebookError(f"{source.name}, {where}: {told}") from cause
     notebook.metadata.pop("papermill")  # tells the time and the folder
+    imported = notebook.metadata.pop("imported")
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
@@ -161,30 +217,24 @@ def execute_notebook(source: Path, target: Path, values: Mapping[str, Any], time
             shown.pop("data_key", None)  # of this machine: whoever runs the notebook again reads the data anew
             cell.source = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in shown.items())])
     nbformat.write(notebook, target)
-    return notebook
+    modules = sorted(os.path.relpath(file, ROOT) for file in imported)
+    return Section(seconds=round(time.monotonic() - started, 1), modules=modules)
 
 
 def execute_notebooks(
     sources: Sequence[Path], folder: Path, values: Mapping[str, Any], workers: int
-) -> tuple[list[NotebookNode], dict[str, float]]:
-    """Runs notebooks, some at the same time, into a folder.
-
-    Returns:
-        The executed notebooks, and how many seconds each took, which nothing in them tells.
+) -> dict[str, Section]:
+    """Runs notebooks, some at the same time, into a folder, and returns by name how each was executed.
 
     Raises:
         NotebookError: the first, after all have ended.
     """
-
-    def timed(source: Path) -> tuple[NotebookNode, float]:
-        started = time.monotonic()
-        notebook = execute_notebook(source, folder / source.name, values, CELL_TIMEOUT)
-        return notebook, round(time.monotonic() - started, 1)
-
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(timed, source) for source in sources]
+        futures = [
+            pool.submit(execute_notebook, source, folder / source.name, values, CELL_TIMEOUT) for source in sources
+        ]
         try:
-            done = [future.result() for future in tqdm(futures, desc="notebooks", unit="notebook")]
+            done = [future.result() for future in tqdm(futures, desc="notebooks", unit="notebook", disable=not sources)]
         except BaseException:  # Ctrl-C above all: kernels have sessions of their own and would go on
             pool.shutdown(wait=False, cancel_futures=True)
             for child in psutil.Process().children():
@@ -192,17 +242,16 @@ def execute_notebooks(
                     if "ipykernel_launcher" in child.cmdline():
                         child.kill()
             raise
-    seconds = {source.stem: of_one for source, (_, of_one) in zip(sources, done, strict=True)}
-    return [notebook for notebook, _ in done], seconds
+    return {source.name: section for source, section in zip(sources, done, strict=True)}
 
 
-def chosen(full: bool, possible: bool, repeats: int) -> tuple[tuple[Path, ...], list[int]]:
+def chosen(full: bool, possible: bool, repeats: int, seeds: int) -> tuple[tuple[Path, ...], list[int]]:
     """Returns the notebooks of a report, and the numbers of their figures in order."""
     sources, figures = NOTEBOOKS, list(FIGURES)
     if not possible:
         sources, figures = NOTEBOOKS[:-1], [number for number in FIGURES if number < 22]
-    elif full and repeats:
-        figures.append(LADDER_FIGURE)
+    else:
+        figures += [LADDER_FIGURE] * bool(full and repeats) + [AGREEMENT_FIGURE] * (seeds > 1)
     # The side experiments are shown by their divisions into folds.
     return (sources + STUDY_NOTEBOOKS, figures + STUDY_FIGURES) if full and repeats else (sources, figures)
 

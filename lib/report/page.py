@@ -18,7 +18,7 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from lib._errors import FailedRun
-from lib.claims.findings import findings, headline_numbers
+from lib.claims.findings import answer, findings, headline_numbers
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
 from lib.evaluation import THRESHOLD
@@ -139,6 +139,7 @@ class PageExporter(HTMLExporter):
         resources = {
             "results": results,
             "sections": sections,
+            "answer": answer(results),
             "findings": findings(results),
             "headline_numbers": headline_numbers(results),
             "best": max(named or gallery, key=lambda picture: picture.dsc, default=None),

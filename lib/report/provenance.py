@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from lib._files import ROOT
+from lib._files import ROOT, cpu
 from lib.data.dataset import Dataset
 from lib.report.parameters import Parameters
-from lib.report.unchanged import cpu
 from lib.training import TrainingConfig
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "pillow", "papermill", "nbconvert", "nbclient")

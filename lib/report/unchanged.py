@@ -1,6 +1,7 @@
-"""Whether anything changed since a report was made: asked by `make report` before it starts, and by `make why`.
+"""What changed since a report was made, and which of its notebooks need no execution; also behind `make why`.
 
-It imports the standard library alone: torch takes longer to import than the answer may take.
+A notebook stays where all that its kernel read is as it was: its file, the modules of lib that it had imported, what
+all depend on, and stored runs. Standard library alone: torch takes longer to import than the answer may take.
 """
 
 import hashlib
@@ -8,12 +9,15 @@ import json
 import os
 import platform
 import re
+import shutil
 import site
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypedDict
 
 from lib import _files
 from lib._errors import FailedRun, UserError, printable, run_command
@@ -28,6 +32,8 @@ MADE_OF = (
     "reports/reference/**/*.json",
     "requirements.lock",
 )
+# Not imported by kernels, but with a say in how notebooks are executed; the rest of lib/report makes the page.
+EXECUTING = tuple(f"lib/report/{name}.py" for name in ("make", "notebooks", "parameters", "unchanged"))
 EMBEDDED = "synthetic"  # the set that `lib` draws; other data are folders
 # Environment variables that may have a say; not KMP_, which scikit-learn sets when it is imported, nor PYTHON, which
 # `make` sets to its argument: it names the interpreter, as a path.
@@ -39,15 +45,43 @@ Hashes = dict[str, str | None]  # by name of a file or of another input; None wh
 Inputs = dict[str, Hashes]  # of "machine", "code" and "data"
 
 
-def cpu() -> str:
-    """Returns the processor's name, with the numbers that tell models of one name apart where they are known."""
-    cpuinfo = Path("/proc/cpuinfo")
-    told = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
-    names = re.findall(r"model name\s*:\s*(.+)", told)
-    numbers = [
-        f"{kind} {found[0]}" for kind in ("family", "model") if (found := re.findall(rf"{kind}\s*: (\d+)", told))
-    ]
-    return f"{names[0]} ({', '.join(numbers)})" if names else platform.processor()
+class Section(TypedDict):
+    """How a notebook was executed."""
+
+    seconds: float
+    modules: list[str]  # of lib that its kernel had imported at its end, by their paths in the project
+
+
+@dataclass(frozen=True)
+class Last:
+    """The report that was last made with some arguments, compared with what it would be made of now.
+
+    Attributes:
+        reasons: why to make it anew: no reason, no need.
+        told: when it was made, and where its page is.
+        folder, record: of the report, and what its RECORD says.
+        current: names of its notebooks of which nothing has changed but, perhaps, the stored runs.
+    """
+
+    reasons: list[str]
+    told: str = ""
+    folder: Path = Path()
+    record: dict[str, Any] = field(default_factory=dict)
+    current: Sequence[str] = ()
+
+    def reusable(self, runs: Hashes) -> dict[str, Section]:
+        """Returns the notebooks that need no execution: none where runs were trained again, whose seconds they show."""
+        same = self.current and not _differing(self.record["runs"], runs)
+        return {name: self.record["sections"][name] for name in self.current if same}
+
+    def reuse(self, runs: Hashes, folder: Path) -> dict[str, Section]:
+        """Copies the executed notebooks that are reusable into a folder, and returns them by name."""
+        reused = self.reusable(runs)
+        for name in reused:
+            with suppress(OSError):  # it may be gone by now
+                shutil.copyfile(self.folder / "notebooks" / name, folder / name)
+        outputs = self.record.get("outputs", {})  # compared once more, now that nobody else writes to them
+        return {name: of for name, of in reused.items() if _file_hash(folder / name) == outputs[f"notebooks/{name}"]}
 
 
 def _file_hash(path: Path) -> str | None:
@@ -126,7 +160,7 @@ def inputs(arguments: Iterable[str]) -> Inputs:
     ]
     variables = {name: _text_hash(value) for name, value in os.environ.items() if VARIABLES.match(name)}
     machine = {
-        "the processor": cpu(),
+        "the processor": _files.cpu(),
         "the number of processors": "" if "WORKERS" in given else str(_files.cores()),
         "the operating system": platform.platform(),
         "the Python interpreter": _text_hash(sys.executable, sys.version),
@@ -135,21 +169,41 @@ def inputs(arguments: Iterable[str]) -> Inputs:
     return {"machine": {**machine}, "code": source_hashes(), "data": data_hashes(given.get("DATASET", EMBEDDED))}
 
 
-def write_record(report: Path, arguments: Iterable[str], made_of: Inputs) -> None:
-    """Writes into a finished report what it was made of, as `inputs` gave it before anything was read."""
+def run_hashes(names: Iterable[str]) -> Hashes:
+    """Returns the SHA-256 of files in the store of runs, by their paths in it."""
+    return {name: _file_hash(_files.RUNS / name) for name in names}
+
+
+def write_record(
+    report: Path, arguments: Iterable[str], made_of: Inputs, sections: Mapping[str, Section], runs: Hashes
+) -> None:
+    """Writes into a finished report what it was made of, as `inputs` and `run_hashes` gave it before it was read."""
     files = (path for path in sorted(report.rglob("*")) if path.is_file() and path.name != RECORD)
     record = {
         "name": report.name,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "arguments": _key(arguments),
         "inputs": made_of,
+        "sections": sections,
+        "runs": runs,
         "outputs": {str(path.relative_to(report)): _file_hash(path) for path in files},
     }
     (report / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def compare_with_last(arguments: Iterable[str], now: Inputs) -> tuple[str, list[str]]:
-    """Returns when and as what the report of these arguments was made, and why to make it anew: no reason, no need."""
+def _as_they_were(sections: Mapping[str, Section], before: Hashes, now: Hashes) -> list[str]:
+    """Returns the names of notebooks that no changed file of the project has a say in."""
+    changed = _differing(before, now)
+    same = before.keys() - set(changed)
+    for name in changed:
+        of_few = name.startswith(("notebooks/", "lib/report/template/")) or (name.endswith(".py") and name in before)
+        if name in EXECUTING or not of_few:  # a new module may take the place of any other
+            return []
+    return [name for name, section in sections.items() if same >= {f"notebooks/{name}", *section["modules"]}]
+
+
+def find_last(arguments: Iterable[str], now: Inputs) -> Last:
+    """Returns the report that was last made with these arguments, compared with what it would be made of now."""
     for file in sorted(_files.REPORTS.glob(f"*/{RECORD}")):
         report = file.parent
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or just being replaced
@@ -159,19 +213,17 @@ def compare_with_last(arguments: Iterable[str], now: Inputs) -> tuple[str, list[
             made = datetime.fromisoformat(record["made"]).astimezone()
             page = (report / "report.html").relative_to(_files.REPORTS.parent)
             outputs = {name: _file_hash(report / name) for name in record["outputs"]}
-            reasons = [
-                *(name for part in ("machine", "code") for name in _differing(record["inputs"][part], now[part])),
-                *(f"data: {name}" for name in _differing(record["inputs"]["data"], now["data"])),
-                *(f"reports/{report.name}/{name}" for name in _differing(record["outputs"], outputs)),
-            ]
-            reasons = [f"{name} changed" for name in reasons]
-            if any(
-                re.match(rf"\.{re.escape(report.name)}\.|{re.escape(report.name)}\.failed$", path.name)
-                for path in _files.REPORTS.iterdir()
-            ):
+            machine, code, data = (_differing(record["inputs"][part], now[part]) for part in now)
+            results = [f"reports/{report.name}/{name}" for name in _differing(record["outputs"], outputs)]
+            reasons = [f"{name} changed" for name in (*machine, *code, *(f"data: {name}" for name in data), *results)]
+            name = re.escape(report.name)
+            if any(re.match(rf"\.{name}\.|{name}\.failed$", path.name) for path in _files.REPORTS.iterdir()):
                 reasons.append(f"reports/{report.name} is in the making, or was left unfinished")
-            return f"unchanged since {made:%Y-%m-%d %H:%M}: {page}", reasons
-    return "", ["no report was made with these arguments"]
+            same = _as_they_were(record["sections"], record["inputs"]["code"], now["code"])
+            kept = [name for name in same if f"reports/{report.name}/notebooks/{name}" not in results]
+            told = f"unchanged since {made:%Y-%m-%d %H:%M}: {page}"
+            return Last(reasons, told, report, record, [] if machine or data else kept)
+    return Last(["no report was made with these arguments"])
 
 
 def without_force(arguments: Iterable[str]) -> tuple[list[str], bool]:
@@ -183,16 +235,24 @@ def without_force(arguments: Iterable[str]) -> tuple[list[str], bool]:
     return rest, bool(forced)
 
 
+def _redone(last: Last) -> str:
+    """Returns what of a report would be made anew, and because of what."""
+    if not last.reasons:
+        return f"nothing: {last.told}"
+    kept = last.reusable(run_hashes(last.record.get("runs", ())))
+    reasons = [*last.reasons, *(["a stored run changed"] if last.current and not kept else [])]
+    stale = [Path(name).stem for name in last.record.get("sections", ()) if name not in kept]
+    notebooks = f"{len(stale)} of {len(stale) + len(kept)} notebooks ({', '.join(stale)}) and " if stale else ""
+    more = f" and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+    return f"{f'{notebooks}the page' if kept else 'everything'}, because {printable(', '.join(reasons[:SHOWN]))}{more}"
+
+
 def why(arguments: Sequence[str]) -> None:
     """Prints what `make report` and `make study` would redo with these arguments, and because of what."""
     given, forced = without_force(arguments)
     now = inputs(given)
     for command, asked in (("report", given), ("study", ["STUDY=yes", *given])):
-        unchanged, reasons = compare_with_last(asked, now)
-        reasons = ["of FORCE=1"] if forced else reasons
-        more = f" and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
-        because = printable(", ".join(reasons[:SHOWN])) + more
-        print(f"make {command}: {f'everything, because {because}' if reasons else f'nothing: {unchanged}'}")
+        print(f"make {command}: {_redone(Last(['of FORCE=1']) if forced else find_last(asked, now))}")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,17 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool, Float32
+from torch import Tensor
 
 from lib.data.dataset import Dataset, Split
-from lib.evaluation import constant_scores
+from lib.evaluation import THRESHOLD, constant_scores, predict
+from lib.metrics import confusion
 from lib.runs.plan import SEARCHED
 from lib.runs.run import Run
+from lib.shapes import surface_dice
+
+THRESHOLDS = np.linspace(0.05, 0.95, 19)  # among which one is chosen on training images
 
 
 def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset, epoch: int | None = None) -> pd.DataFrame:
@@ -31,6 +37,37 @@ def image_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset, epoch: int
         for name, split in dataset.splits.items()
     }
     return pd.concat(scores, names=["variant", "seed", "split", "image"])
+
+
+def best_threshold(
+    probabilities: Float32[Tensor, "image height width"], masks: Bool[Tensor, "image height width"]
+) -> float:
+    """Returns which of THRESHOLDS gives masks above it the highest mean Dice; the lowest of several."""
+    return max(THRESHOLDS.tolist(), key=lambda at: confusion(probabilities > at, masks).dice.mean().item())
+
+
+def further_scores(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:
+    """Returns what the stored scores leave out, from the final networks' predictions of each test image.
+
+    Returns:
+        Indexed as by `image_scores`, for the split "test" alone. All in [0, 1]: "surface", the `surface_dice`;
+        "foreground", the share of pixels that is predicted; "dice_chosen", Dice above the run's `best_threshold` on
+        training images.
+    """
+    masks_train, masks = (torch.from_numpy(split.masks) for split in (dataset.train, dataset.test))
+    tables = {}
+    for variant, of_variant in runs.items():
+        for run in of_variant:
+            network = run.network()
+            of_train, of_test = (predict(network, torch.from_numpy(s.images)) for s in (dataset.train, dataset.test))
+            mask_pred = of_test > THRESHOLD
+            surface = [surface_dice(*pair) for pair in zip(mask_pred.numpy(), dataset.test.masks, strict=True)]
+            chosen = confusion(of_test > best_threshold(of_train, masks_train), masks).dice
+            foreground = mask_pred.double().mean(dim=(1, 2))
+            tables[variant, run.config.seed, "test"] = pd.DataFrame(
+                {"surface": surface, "foreground": foreground, "dice_chosen": chosen}, index=list(dataset.test.names)
+            )
+    return pd.concat(tables, names=["variant", "seed", "split", "image"])
 
 
 def mean_scores(by_image: pd.DataFrame) -> pd.DataFrame:

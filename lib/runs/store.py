@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from lib._files import ROOT
+from lib._files import ROOT, RUNS
 from lib.data.dataset import Dataset, Fold
 from lib.training import TrainingConfig
 
-STORE = Path(os.environ.get("REPORT_RUNS", ROOT / "data" / "runs"))
+STORE = RUNS
 RUN, CHECKPOINT = "run.pt", "checkpoint.pt"
 _DIGEST_BYTES = 32
 

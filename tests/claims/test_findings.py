@@ -3,23 +3,31 @@
 import numpy as np
 import pytest
 
-from lib.claims.findings import above_constant, findings, headline_numbers, learning_result, what_is_missed
+from lib.claims.findings import above_constant, answer, findings, headline_numbers, learning_result, what_is_missed
 from lib.runs.run import History
 
 
 def made_up(
-    dsc=(0.70, 0.72), dice=(0.60, 0.66), train=(0.72, 0.74), noise=(0.70, 0.72), constant_dice: float = 0.65
+    dsc=(0.70, 0.72),
+    dice=(0.60, 0.66),
+    train=(0.72, 0.74),
+    noise=(0.70, 0.72),
+    constant_dice: float = 0.65,
+    loss: float = 0.4,
 ) -> dict:
     def variant(label: str, test, of_train=train) -> dict:
         runs = zip(test, dice, of_train, strict=True)
         return {
             "label": label,
-            "runs": [{"train": {"dsc": t, "dice": 0.7}, "test": {"dsc": s, "dice": d}} for s, d, t in runs],
+            "runs": [
+                {"train": {"dsc": t, "dice": 0.7, "loss": loss}, "test": {"dsc": s, "dice": d}} for s, d, t in runs
+            ],
         }
 
     return {
         "dataset": {
-            "trivial": {"all gland": {"dsc": 0.5, "dice": constant_dice}, "no gland": {"dsc": 0.49, "dice": 0}}
+            "foreground_fraction": {"train": 0.2},  # where one probability for all pixels costs 0.5004 nats
+            "trivial": {"all gland": {"dsc": 0.5, "dice": constant_dice}, "no gland": {"dsc": 0.49, "dice": 0}},
         },
         "variants": {"baseline": variant("Baseline", dsc), "noise": variant("Noise", noise)},
     }
@@ -75,6 +83,18 @@ def test_variants_are_set_beside_the_seed(noise, said):
     assert said in findings(made_up(noise=noise))[2]
 
 
+def test_networks_that_learned_nothing_are_not_compared():
+    diverged = findings(made_up(loss=19.6))
+    assert len(diverged) == 2
+    assert diverged[0].startswith("No network learned anything: the training loss of every run (lowest 19.60) is no")
+    assert "one probability for all pixels (0.50). Training diverged or was too short, so comparisons" in diverged[0]
+    assert diverged[1] == findings(made_up())[0]
+    one_learned = made_up(loss=0.5005)
+    assert len(findings(one_learned)) == 2
+    one_learned["variants"]["noise"]["runs"][0]["train"]["loss"] = 0.5003
+    assert findings(one_learned) == findings(made_up())
+
+
 def test_one_run_says_nothing_of_seeds():
     one = findings(made_up(dsc=(0.7,), dice=(0.6,), train=(0.75,), noise=(0.9,)))
     assert one[1].endswith("training minus test DSC is +0.050.")
@@ -94,6 +114,37 @@ def test_headline_numbers_set_scores_beside_the_best_constant_answer_and_variant
     assert headline_numbers(one)[2] == ("−0.100", "largest change of test DSC by a variant (Noise)")
     del one["variants"]["noise"]
     assert len(headline_numbers(one)) == 2
+
+
+def test_the_question_of_the_title_is_answered_by_verdicts_or_else_by_seeds():
+    assert answer(made_up()) == "On these runs, not measurably."
+    assert answer(made_up(noise=(0.80, 0.82))) == "So few runs cannot tell."
+    assert answer(made_up(dsc=(0.7,), dice=(0.6,), train=(0.75,), noise=(0.7,))) == "So few runs cannot tell."
+
+
+@pytest.mark.parametrize(
+    ("dsc", "dice", "said"),
+    [
+        ({}, {}, "none is shown to help"),
+        ({"C3a": "supported"}, {}, "noise is shown to help by DSC, and none is shown to help by Dice"),
+        (
+            {"C3a": "not supported"},
+            {"C3a": "supported", "C4d": "supported"},
+            "none is shown to help by DSC, and noise and dropout are shown to help by Dice",
+        ),
+        ({"C5d": "contradicted"}, {"C5d": "contradicted"}, "L2 is shown to help"),
+        ({"C5d": "supported", "C4a": "supported"}, {"C4d": "undecided"}, "none is shown to help"),
+    ],
+)
+def test_what_helps_is_what_the_verdicts_over_seeds_say(dsc, dice, said):
+    six = (0.7,) * 6
+    results = made_up(dsc=six, dice=six, train=six, noise=six)
+    results["claims"] = [
+        {"id": claim, "metric": metric, "verdict_seeds": verdict, "verdict": "supported"}
+        for metric, verdicts in (("dsc", dsc), ("dice", dice))
+        for claim, verdict in verdicts.items()
+    ]
+    assert answer(results) == f"On these images, {said}."
 
 
 def test_dropout_is_set_beside_the_baseline_that_trained_as_long():

@@ -1,12 +1,13 @@
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy
+from torchmetrics.functional import classification as judge
 
 from lib import DSC
 from lib.data.dataset import Dataset
 from lib.evaluation import evaluate, predict
 from lib.metrics import confusion
-from lib.training import TrainingConfig, as_input, build_network
+from lib.training import TrainingConfig, as_input, build_network, train
 
 
 def test_evaluation_scores_each_image_by_itself(discs: Dataset):
@@ -20,6 +21,18 @@ def test_evaluation_scores_each_image_by_itself(discs: Dataset):
         expected = [loss, DSC(pred, true), counts.dice, counts.iou]
         found = [scores[metric][index] for metric in ("loss", "dsc", "dice", "iou")]
         assert found == pytest.approx([float(value) for value in expected], abs=1e-6)
+
+
+def test_scores_of_a_trained_network_are_those_of_torchmetrics(discs: Dataset):
+    images, masks = torch.from_numpy(discs.test.images), torch.from_numpy(discs.test.masks)
+    config = TrainingConfig(epochs=3, learning_rate=1e-2)
+    network = train(config, discs.train.images, discs.train.masks).network
+    scores, probabilities = evaluate(network, images, masks), predict(network, images)
+    assert scores["dice"].min() < scores["dice"].max()  # it has learned something, and not all
+    judges = {"dsc": judge.binary_accuracy, "dice": judge.binary_f1_score, "iou": judge.binary_jaccard_index}
+    for metric, theirs in judges.items():
+        expected = [theirs(p, true.int()).item() for p, true in zip(probabilities, masks, strict=True)]
+        assert scores[metric].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_prediction_switches_dropout_off_and_does_not_depend_on_what_else_is_predicted(discs: Dataset):

@@ -57,6 +57,8 @@ def test_scores_are_per_image_so_that_their_mean_weighs_images_equally():
 @given(masks, masks)
 def test_metrics_agree_with_torchmetrics(pred, true):
     counts = confusion(pred, true)
+    accuracy = judge.binary_accuracy(pred.int(), true.int()).item()
+    assert DSC(pred, true).item() == pytest.approx(accuracy, abs=1e-6)
     for ours, theirs in ((counts.dice, judge.binary_f1_score), (counts.iou, judge.binary_jaccard_index)):
         for image in range(len(pred)):
             # Where there is nothing to find and nothing found torchmetrics says 0; we say 1, and test it above.

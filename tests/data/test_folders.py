@@ -660,12 +660,15 @@ def test_patients_come_from_the_table_of_the_warwick_images_where_it_lies_beside
         path.rename(path.with_name("image_10.png"))
         path.with_name("label_00.png").rename(path.with_name("label_10.png"))
     rows = [f"train_{i},{i % 3}, benign, healthy" for i in range(1, 11)]
-    rows += [f"testA_{i}, {i % 2 + 7}, benign, healthy" for i in (1, 2, 3, 4, 5, 10)] + ["testB_1, 9, benign, x"]
+    rows += [f"testA_{i}, {i % 2 + 7}, {'malignant' if i > 4 else 'benign'}, x" for i in (1, 2, 3, 4, 5, 10)]
+    rows += ["testB_1, 9, benign, x"]
     header = "name,patient ID, grade (GlaS), grade (Sirinukunwattana et al. 2015)"
     (folder / "Grade.csv").write_bytes("\r".join([header, *rows]).encode())
     dataset = load_dataset(str(folder))
     assert dataset.train.patients == ("1", "2", "0", "1", "2", "0", "1", "2", "0", "1")
     assert dataset.test.patients == ("8", "7", "8", "7", "8", "7")
+    assert dataset.test.grades == ("benign",) * 4 + ("malignant",) * 2
+    assert load_dataset(str(folder), stain="unmixed").test.grades == dataset.test.grades  # also from the cache
     (folder / "Grade.csv").write_bytes("\r".join([header, *rows[1:]]).encode())
     with pytest.raises(UserError, match=r"Grade.csv: expected a row for train_1, found none"):
         load_dataset(str(folder))

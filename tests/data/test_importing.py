@@ -78,6 +78,7 @@ def test_the_official_archive_becomes_a_dataset(counts, tmp_path: Path):
     assert dataset.train.names[:2] == ("image_01", "image_02")
     assert dataset.train.patients[:2] == ("1", "2")
     assert dataset.train.original_sizes[0] == (40, 60)
+    assert set(dataset.test.grades) == {"benign"}
     assert [path.name for path in (tmp_path / "data").iterdir() if not path.name.startswith(".")] == ["warwick"]
 
 

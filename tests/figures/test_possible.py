@@ -9,18 +9,23 @@ import pytest
 
 from lib.data.dataset import Dataset, Fold
 from lib.figures.possible import (
+    agreement,
+    figure_agreement,
     figure_beside,
     figure_cost,
     figure_ladder,
     figure_reliability,
-    patient_table,
+    first_probabilities,
+    group_table,
     score_table,
     settings_table,
+    shape_table,
 )
 from lib.runs.finish import finished
 from lib.runs.plan import LADDER, Planned, variant_config
 from lib.runs.run import Run
 from lib.runs.scores import final_means, fold_scores
+from lib.shapes import surface_dice
 
 LABELS = {name: variant.label for name, variant in LADDER.items()}
 
@@ -58,11 +63,49 @@ def test_tables_and_figures_hold_the_scores_of_the_runs(runs, discs: Dataset):
     assert cost.data.groupby("network")["dice"].mean()[LABELS["symmetries"]] == pytest.approx(expected)
     beside = figure_beside(22, runs["baseline"], runs["symmetries"], discs)
     assert set(beside.data["which"]) == {"best", "worst"}
-    reliable = figure_reliability(24, {name: of_name[0] for name, of_name in runs.items()}, discs)
+    reliable = figure_reliability(24, first_probabilities(runs, discs)["test"], discs.test.masks)
     assert reliable.data.groupby("network")["share"].sum().to_numpy() == pytest.approx(1)
-    assert patient_table(runs["symmetries"], discs) is None
+    assert group_table(runs["symmetries"], discs) is None
     for figure in (cost, beside, reliable):
         assert figure.render("png")
+
+
+def test_dice_is_told_by_grade_and_by_patient_where_they_are_known(runs, discs: Dataset):
+    known = replace(discs.test, grades=("benign",) * 4 + ("malignant",) * 2, patients=tuple("ababab"))
+    table = group_table(runs["symmetries"], replace(discs, test=known))
+    dice = np.mean([run.scores[run.config.epochs]["test"]["dice"].numpy() for run in runs["symmetries"]], axis=0)
+    assert table.loc[("grade", "malignant"), "Dice"] == pytest.approx(dice[4:].mean(), abs=1e-3)
+    assert table.loc["patient", "images"].tolist() == [3, 3]
+
+
+def test_networks_are_scored_by_border_and_object_on_images_they_were_not_trained_on(runs, discs: Dataset):
+    both = replace(discs, test_b=discs.test)
+    table = shape_table(first_probabilities(runs, both), LABELS, both)
+    assert list(table.columns.unique(0)) == ["test", "testB"]
+    run = runs["baseline"][0]
+    masks_pred = [run.probabilities(discs.test, name) > 0.5 for name in discs.test.names]
+    expected = np.mean([surface_dice(p, t) for p, t in zip(masks_pred, discs.test.masks, strict=True)])
+    assert table.loc[LABELS["baseline"], ("test", "surface Dice")] == f"{expected:.3f}"
+    # Every disc is one object that the answer covers, and that covers less than all of it.
+    assert table.loc["all foreground", ("test", "object F1")] == "1.000"
+    assert table.loc["all foreground", ("test", "surface Dice")] == "0.000"
+
+
+def test_agreement_is_how_often_two_runs_call_a_pixel_the_same():
+    # Of four pixels: all three runs, none, and twice two of three, of whose three pairs one agrees.
+    assert agreement(np.array([[3, 0], [1, 2]]), 3) == pytest.approx((1 + 1 + 1 / 3 + 1 / 3) / 4)
+
+
+def test_agreement_is_drawn_of_the_worst_images_of_networks_with_several_runs(runs, discs: Dataset):
+    first = runs["baseline"]
+    figure = figure_agreement(26, {"study's": first, "U-Net": runs["symmetries"][:1]}, discs, count=2)
+    dice = np.mean([run.scores[run.config.epochs]["test"]["dice"].numpy() for run in first], axis=0)
+    assert figure.data["image"].tolist() == [discs.test.names[i] for i in np.argsort(dice)[:2]]
+    assert set(figure.data["network"]) == {"study's"}
+    name = figure.data["image"][0]
+    one, other = (run.probabilities(discs.test, name) > 0.5 for run in first)
+    assert figure.data["agreement"][0] == pytest.approx((one == other).mean())
+    assert figure.render("png")
 
 
 def test_the_ladder_shows_every_fold(discs: Dataset):

@@ -70,10 +70,15 @@ def fails(name: str, code: int, says: str, leaves: str = OLD) -> Fault:
     return Fault(name, code, says, inject=name, slow=name not in QUICK_ROWS, leaves=leaves)
 
 
-def succeeds(name: str, shell: str = '"$@"', kernels: bool = False, **environment: str) -> Fault:
-    return Fault(
-        name, 0, "", shell=shell, leaves=NEW, environment=environment, kernels=kernels, slow=name not in QUICK_ROWS
-    )
+def succeeds(
+    name: str,
+    shell: str = '"$@"',
+    kernels: bool = False,
+    before: Callable[[Place], object] = lambda place: None,
+    **environment: str,
+) -> Fault:
+    slow = name not in QUICK_ROWS
+    return Fault(name, 0, "", (), before, shell, NEW, slow, environment, kernels=kernels)
 
 
 def replace_by_thesis(place: Place) -> None:
@@ -99,6 +104,21 @@ def unwritable(place: Place) -> None:
         folder.chmod(0o500)
 
 
+def left_by_a_killed_one(place: Place) -> None:
+    """A lock that nobody holds, a folder in the making, one on its way and temporary files."""
+    (place.reports / ".discs.new.lock").touch()
+    for folder in (".discs.new/discs/models", ".discs.next-x/notebooks"):
+        (place.reports / folder).mkdir(parents=True)
+    temporary = place.scratch / "tmp" / "report-x"
+    temporary.mkdir()
+    (place.reports / ".discs.new" / "temporary").write_text(str(temporary), encoding="utf-8")
+
+
+def models_a_file(place: Place) -> None:
+    shutil.rmtree(place.reports / "discs" / "models")
+    (place.reports / "discs" / "models").touch()
+
+
 def settings_of_others(place: Place) -> None:
     """A dark matplotlibrc, IPython's startup files, templates, a deleted kernel and another lib, as a user has them."""
     home = place.scratch / "home"
@@ -116,6 +136,10 @@ def settings_of_others(place: Place) -> None:
 
 
 HOME = "{scratch}/home"
+OTHERS_JUPYTER = {
+    "JUPYTER_DATA_DIR": f"{HOME}/jupyter", "JUPYTER_PATH": f"{HOME}/jupyter", "JUPYTER_PREFER_ENV_PATH": "0",
+}  # fmt: skip
+OTHERS_MATPLOTLIB = {"MPLCONFIGDIR": f"{HOME}/mpl", "MATPLOTLIBRC": f"{HOME}/mpl/matplotlibrc"}
 FAULTS = [
     mistake("misspelt parameter", "SEED: unknown parameter; did you mean SEEDS?", "SEED=5"),
     mistake("lower case", "dataset: unknown parameter; did you mean DATASET?", "dataset=x"),
@@ -166,10 +190,33 @@ FAULTS = [
     Fault(
         "settings of others", 0, "report: ", before=settings_of_others, leaves=NEW, kernels=True,
         environment={
-            "IPYTHONDIR": f"{HOME}/ipython", "MPLCONFIGDIR": f"{HOME}/mpl", "MATPLOTLIBRC": f"{HOME}/mpl/matplotlibrc",
-            "JUPYTER_DATA_DIR": f"{HOME}/jupyter", "JUPYTER_PATH": f"{HOME}/jupyter", "JUPYTER_PREFER_ENV_PATH": "0",
-            "PYTHONPATH": f"{ROOT}:{HOME}/path",
+            "IPYTHONDIR": f"{HOME}/ipython", "PYTHONPATH": f"{ROOT}:{HOME}/path", **OTHERS_JUPYTER, **OTHERS_MATPLOTLIB,
         },
+    ),
+    succeeds("a template of the user's", before=settings_of_others, **OTHERS_JUPYTER),
+    succeeds("LaTeX and colours of the user's", before=settings_of_others, **OTHERS_MATPLOTLIB),
+    Fault(
+        "a cell that prints without end", 1, "cell 2 (while True: print('x' * 999)): EndlessOutputError: expected",
+        inject="a cell that prints without end", kernels=True,
+    ),
+    succeeds("the root as home", kernels=True, HOME="/"),
+    succeeds("no folder for temporary files", TMPDIR="/no/such"),
+    succeeds("stdout full", shell='"$@" >/dev/full'),
+    succeeds("stderr full", shell='"$@" 2>/dev/full'),
+    succeeds("what a killed one left", before=left_by_a_killed_one),
+    succeeds("an old report with a file for a folder", before=models_a_file),
+    succeeds(
+        "an old report with half a results.json",
+        before=lambda place: (place.reports / "discs" / "results.json").write_text("{", encoding="utf-8"),
+    ),
+    succeeds("a file as cache", REPORT_CACHE="{data}/Train/image_00.png"),
+    Fault(
+        "a file as store of runs", 1, "failed: [Errno ",
+        environment={"REPORT_RUNS": "{data}/Train/image_00.png"},
+    ),
+    Fault("files of 100 kB at most", 1, "failed: [Errno 27] File too large", shell='ulimit -f 100; "$@"'),
+    mistake(
+        "a mask that is missing", "", before=lambda place: (place.data / "Train" / "label_00.png").unlink(),
     ),
 ]  # fmt: skip
 
@@ -232,7 +279,8 @@ def test_a_fault_ends_as_promised(fault: Fault, place: Place, forks: BaseContext
     assert words in line, process.stderr[-2000:]
     assert "Traceback" not in process.stderr
     if fault.leaves == OLD:
-        kept = {name: content for name, content in tree(place.reports).items() if not name.startswith(".discs.")}
+        beside = (".discs.", "discs.failed/")
+        kept = {name: content for name, content in tree(place.reports).items() if not name.startswith(beside)}
         assert kept == before
     else:
         first, second = tree(place.before), tree(place.reports / "discs")

@@ -171,11 +171,23 @@ def test_executed_notebook_tells_neither_time_nor_folder_and_has_steady_ids(tmp_
     notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "seed")
     texts = []
     for name in ("first.ipynb", "second.ipynb"):
-        executed = execute_notebook(notebook, tmp_path / name, {"seed": 3}, timeout=60)
+        execute_notebook(notebook, tmp_path / name, {"seed": 3}, timeout=60)
+        executed = nbformat.read(tmp_path / name, as_version=4)
         assert executed.cells[-1].outputs[0].data["text/plain"] == "3"
         texts.append((tmp_path / name).read_text())
     assert texts[0] == texts[1]
     assert str(tmp_path) not in texts[0]
+
+
+def test_an_execution_tells_which_modules_of_lib_its_kernel_imported_wherever_that_happened(tmp_path: Path):
+    inside = "def function():\n    from lib.data import stain\nfunction()"
+    notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "from lib import DSC", inside)
+    section = execute_notebook(notebook, tmp_path / "out.ipynb", {"seed": 3}, timeout=60)
+    expected = {"lib/__init__.py", "lib/data/__init__.py", "lib/data/stain.py", "lib/metrics.py"}
+    assert expected < set(section["modules"])
+    assert all((ROOT / module).is_file() for module in section["modules"])
+    assert not [module for module in section["modules"] if module.startswith(("lib/claims", "lib/report"))]
+    assert section["seconds"] > 0
 
 
 FAILURES = {
@@ -183,13 +195,15 @@ FAILURES = {
     "killed kernel": ("import os; os.kill(os.getpid(), 9)", "DeadKernelError: Kernel died", 60),
     "timeout": ("import time; time.sleep(60)", "CellTimeoutError: A cell timed out", 3),
     "exception without a message": ("assert 1 > 2", "AssertionError", 60),
+    "output without end": ("while True: print('x' * 999)", "EndlessOutputError: expected at most 1,000,000", 60),
     "exit": ("import sys; sys.exit()", "ended before its last cell", 60),
 }
 
 
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("more", [(), ("2 + 2",)], ids=["last", "in the middle"])
-def test_a_notebook_that_does_not_end_is_named_with_cell_and_cause(failure, more, tmp_path: Path):
+def test_a_notebook_that_does_not_end_is_named_with_cell_and_cause(failure, more, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(notebooks, "LARGEST_OUTPUT", 1_000_000)
     source, cause, timeout = FAILURES[failure]
     notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "1 + 1", source, *more)
     with pytest.raises(NotebookError) as caught:
@@ -275,6 +289,7 @@ def test_after_a_failure_the_old_report_is_untouched_however_often(
 ):
     source, cause, timeout = FAILURES[failure]
     before = tree(finished)
+    monkeypatch.setattr(notebooks, "LARGEST_OUTPUT", 1_000_000)
     failing = write_notebook(tmp_path / "failing.ipynb", PARAMETERS_CELL, source)
     monkeypatch.setattr(notebooks, "NOTEBOOKS", (failing,))
     monkeypatch.setattr(notebooks, "CELL_TIMEOUT", timeout)
@@ -414,7 +429,8 @@ def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_
     folder = write_dataset(Dataset("discs", draw_discs(24, 1, size=64), draw_discs(8, 2, size=64)), tmp_path / "discs")
     target, undisturbed = ROOT / "reports" / name, tmp_path / "undisturbed"
     started = time.monotonic()
-    first = start_report(folder, name, undisturbed, "EPOCHS=10")
+    small = "EPOCHS=10", "POSSIBLE=no"  # forty reports are made: without the network of today in half of the time
+    first = start_report(folder, name, undisturbed, *small)
     assert b"report: " in first.communicate()[0]
     duration = time.monotonic() - started
     expected = without_times(json.loads((target / "results.json").read_text()), of_runs=True)
@@ -424,7 +440,7 @@ def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_
     for number, moment in enumerate(moments):
         runs = tmp_path / f"runs-{number}"
         shutil.rmtree(target)
-        killed = start_report(folder, name, runs, "EPOCHS=10")
+        killed = start_report(folder, name, runs, *small)
         time.sleep(moment)
         reached.add((len(list(runs.rglob("run.pt"))), target.exists()))
         if number % 2:
@@ -435,7 +451,7 @@ def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_
         killed.communicate()
         finished = {path: path.read_bytes() for path in runs.rglob("run.pt")}
 
-        again = start_report(folder, name, runs, "EPOCHS=10", "FORCE=1")  # the killed one may have been published
+        again = start_report(folder, name, runs, *small, "FORCE=1")  # the killed one may have been published
         assert b"report: " in again.communicate()[0]
         assert again.returncode == 0
         assert without_times(json.loads((target / "results.json").read_text()), of_runs=True) == expected

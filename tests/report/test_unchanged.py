@@ -21,14 +21,18 @@ from lib._files import ROOT
 from lib.data.dataset import SYNTHETIC
 from lib.report import __main__ as command
 from lib.report import make, unchanged
-from lib.report.unchanged import RECORD, compare_with_last, inputs, why, without_force, write_record
+from lib.report.unchanged import RECORD, Last, Section, find_last, inputs, run_hashes, why, without_force, write_record
 
 ARGUMENTS = ("DATASET=images", "SEEDS=2")
 FILES = {
     "lib/evaluation.py": "score = 1",
+    "lib/claims/verdicts.py": "level = 0.05",
+    "lib/report/page.py": "",
+    "lib/report/notebooks.py": "",
     "lib/figures/study.mplstyle": "axes.grid: True",
     "lib/report/template/page.j2": "<main>",
     "notebooks/1_data.ipynb": "{}",
+    "notebooks/3_claims.ipynb": "{}",
     "reports/reference/warwick/results.json": "{}",
     "requirements.lock": "torch==2.13.0",
     "images/Train/image_1.png": "pixels",
@@ -38,6 +42,14 @@ FILES = {
     "reports/images/report.html": "<html>",
     "reports/images/results.json": "{}",
     "reports/images/figures/figure-1.svg": "<svg>",
+    "reports/images/notebooks/1_data.ipynb": "executed",
+    "reports/images/notebooks/3_claims.ipynb": "executed",
+    "runs/abc/run.pt": "weights",
+}
+DATA, CLAIMS = "1_data.ipynb", "3_claims.ipynb"
+SECTIONS = {
+    DATA: Section(seconds=1.0, modules=["lib/evaluation.py"]),
+    CLAIMS: Section(seconds=2.0, modules=["lib/evaluation.py", "lib/claims/verdicts.py"]),
 }
 
 
@@ -46,21 +58,31 @@ def write(project: Path, name: str, text: str) -> None:
     (project / name).write_text(text, encoding="utf-8")
 
 
+def record_now(arguments: tuple[str, ...] = ARGUMENTS) -> None:
+    """Writes into the report that it was made with these arguments of what is there now."""
+    write_record(_files.REPORTS / "images", arguments, inputs(arguments), SECTIONS, run_hashes(["abc/run.pt"]))
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch) -> Path:
     """A small project with one report, which is what lib takes for its own."""
     monkeypatch.setattr(_files, "ROOT", tmp_path)
     monkeypatch.setattr(_files, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(_files, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(_files, "cores", lambda: 2)
     monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path / "site")])
     for name, text in FILES.items():
         write(tmp_path, name, text)
-    write_record(tmp_path / "reports/images", ARGUMENTS, inputs(ARGUMENTS))
+    record_now()
     return tmp_path
 
 
 def reasons(arguments: tuple[str, ...] = ARGUMENTS) -> list[str]:
-    return compare_with_last(arguments, inputs(arguments))[1]
+    return find_last(arguments, inputs(arguments)).reasons
+
+
+def reusable() -> set[str]:
+    return set(find_last(ARGUMENTS, inputs(ARGUMENTS)).reusable(run_hashes(["abc/run.pt"])))
 
 
 def same_size_and_time(project: Path) -> None:
@@ -102,6 +124,16 @@ NONE_MADE = "no report was made with these arguments"
 UNFINISHED = "reports/images is in the making, or was left unfinished"
 EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "source": (lambda p: write(p, "lib/evaluation.py", "score = 2"), "lib/evaluation.py changed"),
+    "source of one notebook": (
+        lambda p: write(p, "lib/claims/verdicts.py", "level = 0.5"),
+        "lib/claims/verdicts.py changed",
+    ),
+    "source of the page": (lambda p: write(p, "lib/report/page.py", "1"), "lib/report/page.py changed"),
+    "source that executes": (lambda p: write(p, "lib/report/notebooks.py", "1"), "lib/report/notebooks.py changed"),
+    "source in the place of another": (
+        lambda p: write(p, "lib/claims/verdicts/__init__.py", ""),
+        "lib/claims/verdicts/__init__.py changed",
+    ),
     "source added": (lambda p: write(p, "lib/runs/new.py", ""), "lib/runs/new.py changed"),
     "source gone": (lambda p: (p / "lib/evaluation.py").unlink(), "lib/evaluation.py changed"),
     "notebook": (lambda p: write(p, "notebooks/1_data.ipynb", "[]"), "notebooks/1_data.ipynb changed"),
@@ -123,6 +155,10 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
         "an installed package changed",
     ),
     "output": (lambda p: write(p, "reports/images/report.html", "<b>"), "reports/images/report.html changed"),
+    "executed notebook": (
+        lambda p: write(p, f"reports/images/notebooks/{CLAIMS}", "forged"),
+        f"reports/images/notebooks/{CLAIMS} changed",
+    ),
     "output gone": (
         lambda p: (p / "reports/images/figures/figure-1.svg").unlink(),
         "reports/images/figures/figure-1.svg changed",
@@ -142,20 +178,67 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def test_nothing_changed_is_told_with_time_and_page(project: Path):
-    told, found = compare_with_last(ARGUMENTS, inputs(ARGUMENTS))
+    last = find_last(ARGUMENTS, inputs(ARGUMENTS))
     made = json.loads((project / "reports/images" / RECORD).read_text())["made"]
-    assert found == []
-    assert told.startswith("unchanged since 20")
-    assert told.endswith(": reports/images/report.html")
+    assert last.reasons == []
+    assert last.told.startswith("unchanged since 20")
+    assert last.told.endswith(": reports/images/report.html")
     assert made.endswith("+00:00")
 
 
+BOTH = {DATA, CLAIMS}
+KEPT = {  # notebooks that an edit leaves as they are; any other edit leaves none
+    "source of one notebook": {DATA}, "source of the page": BOTH, "template": BOTH, "notebook": {CLAIMS},
+    "output": BOTH, "output gone": BOTH, "executed notebook": {DATA}, "failed since": BOTH, "killed since": BOTH,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("edit", EDITS)
-def test_whatever_changed_is_a_reason_to_make_a_report_anew(edit: str, project: Path):
+def test_whatever_changed_is_a_reason_to_make_a_report_anew_with_the_notebooks_that_it_concerns(edit, project: Path):
     assert reasons() == []
+    assert reusable() == BOTH
     change, reason = EDITS[edit]
     change(project)
     assert reason in reasons()
+    assert reusable() == KEPT.get(edit, set())
+
+
+@pytest.mark.parametrize("change", ["another", None])
+def test_notebooks_are_executed_again_where_runs_were_trained_again(change, project: Path, capsys):
+    write(project, "lib/report/page.py", "1")
+    if change:
+        write(project, "runs/abc/run.pt", change)
+    else:
+        (project / "runs/abc/run.pt").unlink()
+    last = find_last(ARGUMENTS, inputs(ARGUMENTS))
+    assert set(last.current) == BOTH
+    assert reusable() == set(last.reusable(run_hashes(["abc/run.pt", "new/run.pt"]))) == set()
+    why(ARGUMENTS)
+    told = "make report: everything, because lib/report/page.py changed, a stored run changed\n"
+    assert capsys.readouterr().out.startswith(told)
+
+
+def test_an_executed_notebook_that_changes_at_the_last_moment_is_not_used_again(project: Path, tmp_path: Path):
+    write(project, "lib/report/page.py", "1")
+    last, new = find_last(ARGUMENTS, inputs(ARGUMENTS)), tmp_path / "new"
+    new.mkdir()
+    assert set(last.reuse(run_hashes(["abc/run.pt"]), new)) == BOTH
+    write(project, f"reports/images/notebooks/{CLAIMS}", "forged")
+    assert set(last.reuse(run_hashes(["abc/run.pt"]), new)) == {DATA}
+    shutil.rmtree(project / "reports")
+    assert last.reuse(run_hashes(["abc/run.pt"]), tmp_path / "others") == {}
+
+
+def test_why_names_the_notebooks_that_would_be_executed(project: Path, capsys):
+    def told() -> str:
+        why(ARGUMENTS)
+        return capsys.readouterr().out.splitlines()[0].removeprefix("make report: ")
+
+    write(project, "lib/report/template/page.j2", "")
+    assert told() == "the page, because lib/report/template/page.j2 changed"
+    write(project, "lib/claims/verdicts.py", "")
+    changed = "lib/claims/verdicts.py changed, lib/report/template/page.j2 changed"
+    assert told() == f"1 of 2 notebooks (3_claims) and the page, because {changed}"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +266,7 @@ def test_processors_count_where_they_decide_the_number_of_workers(project: Path,
     given = (*ARGUMENTS, "WORKERS=2")
     monkeypatch.setattr(_files, "cores", lambda: 3)
     assert reasons() == ["the number of processors changed"]
-    write_record(project / "reports/images", given, inputs(given))
+    record_now(given)
     monkeypatch.setattr(_files, "cores", lambda: 4)
     assert reasons(given) == []
 
@@ -197,16 +280,16 @@ def test_what_others_put_into_a_report_and_reports_beside_it_are_no_reason(proje
 
 def test_data_that_cannot_be_read_whole_are_never_taken_for_the_same(project: Path, monkeypatch):
     os.mkfifo(project / "images/pipe")  # reading it would never end
-    write_record(project / "reports/images", ARGUMENTS, inputs(ARGUMENTS))
+    record_now()
     assert reasons() == ["data: pipe changed"]
     monkeypatch.setattr(unchanged, "LARGEST", 5)
-    write_record(project / "reports/images", ARGUMENTS, inputs(ARGUMENTS))
+    record_now()
     assert reasons() == ["data: too large to compare, may have changed"]
 
 
 def test_links_among_folders_of_data_that_lead_round_end(project: Path):
     (project / "images/Train/up").symlink_to("..")
-    write_record(project / "reports/images", ARGUMENTS, inputs(ARGUMENTS))
+    record_now()
     assert reasons() == []
 
 
@@ -267,11 +350,12 @@ def test_force_has_one_value():
 @pytest.mark.parametrize(("more", "made"), [((), False), (("FORCE=1",), True), (("EPOCHS=2",), True)])
 def test_the_command_makes_a_report_unless_there_is_no_reason_to(more, made, project: Path, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(make, "make", lambda arguments, made_of: calls.append((arguments, made_of)))
+    monkeypatch.setattr(make, "make", lambda *given: calls.append(given))
     monkeypatch.setattr(sys, "argv", ["lib.report", *ARGUMENTS, *more])
     command.main()
     kept = [*ARGUMENTS, *(argument for argument in more if argument != "FORCE=1")]
-    assert calls == ([(kept, inputs(kept))] if made else [])
+    last = Last(["of FORCE=1"]) if "FORCE=1" in more else find_last(kept, inputs(kept))
+    assert calls == ([(kept, inputs(kept), last)] if made else [])
     assert capsys.readouterr().out.startswith("unchanged since ") != made
 
 

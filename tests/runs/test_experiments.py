@@ -10,7 +10,8 @@ from lib._errors import UserError
 from lib._files import ROOT
 from lib.claims.evidence import evidence
 from lib.data.dataset import Dataset, Fold
-from lib.evaluation import METRICS, evaluate
+from lib.evaluation import METRICS, evaluate, predict
+from lib.metrics import confusion
 from lib.runs import finish, store, task, workers
 from lib.runs.finish import TrainingError, finished, report_runs
 from lib.runs.plan import (
@@ -25,7 +26,8 @@ from lib.runs.plan import (
     variant_config,
 )
 from lib.runs.run import stored_run
-from lib.runs.scores import extreme_images, fold_scores, image_scores, mean_scores
+from lib.runs.scores import best_threshold, extreme_images, fold_scores, further_scores, image_scores, mean_scores
+from lib.shapes import surface_dice
 from lib.training import train
 
 
@@ -125,6 +127,27 @@ def test_best_and_worst_image_are_those_of_the_mean_over_runs(discs: Dataset):
     assert found["best"].dsc == pytest.approx(max(mean.values()))
     assert found["worst"].dsc == pytest.approx(min(mean.values()))
     assert mean[found["worst"].name] == min(mean.values())
+
+
+def test_the_threshold_is_the_one_with_the_highest_mean_dice():
+    true = torch.tensor([[[True, True, False, False]]])
+    probabilities = torch.tensor([[[0.9, 0.33, 0.28, 0.1]]])
+    assert best_threshold(probabilities, true) == pytest.approx(0.3)
+
+
+def test_further_scores_are_those_of_each_test_image_and_choose_the_threshold_on_training_images(discs: Dataset):
+    runs = trained_runs(discs, ["baseline"], seeds=2, epochs=2, learning_rate=1e-2)
+    found = further_scores(runs, discs)
+    assert found.index.equals(image_scores(runs, discs).xs("test", level="split", drop_level=False).index)
+    run, name = runs["baseline"][1], discs.test.names[3]
+    _, mask = discs.test.pair(name)
+    probability, network = run.probabilities(discs.test, name), run.network()
+    on_train = predict(network, torch.from_numpy(discs.train.images))
+    chosen = best_threshold(on_train, torch.from_numpy(discs.train.masks))
+    assert chosen != 0.5  # or the last of these would not tell whether it is used
+    dice = confusion(torch.from_numpy(probability > chosen)[None], torch.from_numpy(mask)[None]).dice.item()
+    expected = [surface_dice(probability > 0.5, mask), (probability > 0.5).mean(), dice]
+    assert found.loc[("baseline", 1, "test", name)].tolist() == pytest.approx(expected)
 
 
 def test_probabilities_are_of_the_named_image(discs: Dataset):

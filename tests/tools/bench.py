@@ -23,12 +23,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from lib._files import ROOT, cores
+from lib._files import ROOT, cores, cpu
 from lib.data.dataset import Dataset, Split
 from lib.data.reading import load_dataset
 from lib.figures.style import COLOURS, STYLE
 from lib.models import shallower_CNN_segment
-from lib.report.unchanged import cpu
 from lib.runs import finish, store, task, workers
 from lib.runs.plan import Planned, variant_config
 from lib.training import Training, TrainingConfig, build_network, generator
