@@ -1,5 +1,6 @@
 """Numbers in sentences and tables: data, scores, effects and verdicts."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,12 +29,14 @@ from lib.claims.verdicts import (
     directional_verdict,
     variant_differences,
 )
-from lib.data.dataset import Dataset, Split, duplicates, shared_patients
+from lib.data.dataset import SYNTHETIC, Dataset, Split, duplicates, shared_patients
 from lib.evaluation import THRESHOLD
 from lib.runs.plan import VARIANTS, comparator
 from lib.runs.scores import constant_means
 from lib.training import TrainingConfig
 
+STUDYS_IMAGES = (85, 60)  # of training and test, as in the challenge that they come from
+BEST, WORST = 31, 9  # of its test images, by the numbers in their names
 SPLITS = {"train": "training", "test": "test", "testB": "second test"}
 
 
@@ -312,6 +315,25 @@ def image_range(by_image: pd.DataFrame) -> str:
         f"Over the {len(image)} test images, DSC ranges from {low:.3f} to {high:.3f} and Dice from {low_dice:.3f} to "
         f"{high_dice:.3f}; their rank correlation {agree}. Here {best}, and {worst}."
         f"{empty if high_dice < MARGIN else ''}"
+    )
+
+
+def studys_extremes(by_image: pd.DataFrame, dataset: Dataset) -> str:
+    """Returns where the study's best and worst test image rank here, if the images can be the study's; "" otherwise.
+
+    Args:
+        by_image: `lib.runs.scores.image_scores`, the baseline among them. dataset: that was scored.
+    """
+    dsc = by_image.loc["baseline"].xs("test", level="split").groupby("image", sort=False)["dsc"].mean()
+    numbered = {int(found[-1]): name for name in dsc.index if (found := re.findall(r"\d+", name))}
+    of_study = (len(dataset.train), len(dsc)) == STUDYS_IMAGES and dataset.name != SYNTHETIC
+    if not of_study or not {BEST, WORST} <= numbered.keys():
+        return ""
+    ranks = dsc.rank(ascending=False, method="min").astype(int)
+    best, worst = (ranks[numbered[number]] for number in (BEST, WORST))
+    return (
+        f"If images {BEST} and {WORST} of these are the study's, its best ranks {best} of {len(dsc)} here, and its "
+        f"worst {worst}."
     )
 
 

@@ -122,6 +122,16 @@ def test_the_range_over_images_says_whether_the_two_scores_agree():
     assert nothing.endswith("**The network predicts almost no foreground here**: train it longer (`EPOCHS=`).")
 
 
+def test_the_studys_best_and_worst_image_are_ranked_where_the_images_can_be_the_studys(dataset: Dataset):
+    dsc = [0.5] * 60
+    dsc[31], dsc[3], dsc[9] = 0.8, 0.9, 0.1
+    images = replace(dataset, train=replace(dataset.train, names=tuple("a" * 85)))
+    said = words.studys_extremes(by_image(dsc, dsc), images)
+    assert said == "If images 31 and 9 of these are the study's, its best ranks 2 of 60 here, and its worst 60."
+    assert words.studys_extremes(by_image(dsc, dsc), replace(images, name="synthetic")) == ""
+    assert words.studys_extremes(by_image(dsc[:40], dsc[:40]), images) == ""
+
+
 def test_noise_longer_training_and_penalty_are_set_beside_what_they_compare_with():
     assert words.noise_level(0.03).endswith("intensities from 0 to 1, which is 7.6 of 255 grey levels.")
     said = words.longer_training(120, 60)
