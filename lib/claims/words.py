@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from lib.claims.verdicts import (
 from lib.data.dataset import SYNTHETIC, Dataset, Split, duplicates, shared_patients
 from lib.evaluation import THRESHOLD
 from lib.runs.plan import VARIANTS, comparator
+from lib.runs.run import Run
 from lib.runs.scores import constant_means
 from lib.training import TrainingConfig
 
@@ -348,6 +350,15 @@ def longer_training(epochs: int, baseline_epochs: int) -> str:
     factor = epochs / baseline_epochs
     times = "twice" if factor == 2 else f"{factor:g} times"
     return f"The study does not say how many epochs; we use {epochs}, {times} the baseline's {baseline_epochs}."
+
+
+def epoch_cost(dropout: Sequence[Run], baseline: Sequence[Run]) -> str:
+    """Returns how much longer an epoch of training takes with dropout, by the median over the epochs of all runs."""
+    of_dropout, of_baseline = (median(s for run in runs for s in run.seconds) for runs in (dropout, baseline))
+    return (
+        f"An epoch of dropout takes {of_dropout / of_baseline:.2g} times as long as one of the baseline, by the medians "
+        f"({of_dropout:.2g} and {of_baseline:.2g} s); what else the machine did meanwhile is in both."
+    )
 
 
 def share_of_epochs(evidence: Evidence) -> str:

@@ -10,6 +10,7 @@ from conftest import draw_discs
 from lib.claims import words
 from lib.data.dataset import Dataset, Split
 from lib.runs.plan import variant_config
+from lib.runs.run import Run
 
 
 @pytest.fixture
@@ -120,6 +121,15 @@ def test_the_range_over_images_says_whether_the_two_scores_agree():
     nothing = words.image_range(by_image([0.5, 0.6], [0.0, 0.0]))
     assert "rank correlation is undefined, since one does not vary." in nothing
     assert nothing.endswith("**The network predicts almost no foreground here**: train it longer (`EPOCHS=`).")
+
+
+def test_an_epoch_of_dropout_is_set_beside_one_of_the_baseline():
+    config = variant_config("baseline", 0, 3)
+    slow, fast = (Run(config, None, seconds, [], {}, {}) for seconds in ([0.3, 0.3, 9.0], [0.2, 0.2, 0.1]))
+    said = words.epoch_cost([slow], [fast])
+    assert said.startswith(
+        "An epoch of dropout takes 1.5 times as long as one of the baseline, by the medians (0.3 and"
+    )
 
 
 def test_the_studys_best_and_worst_image_are_ranked_where_the_images_can_be_the_studys(dataset: Dataset):
