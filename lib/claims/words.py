@@ -356,8 +356,8 @@ def epoch_cost(dropout: Sequence[Run], baseline: Sequence[Run]) -> str:
     """Returns how much longer an epoch of training takes with dropout, by the median over the epochs of all runs."""
     of_dropout, of_baseline = (median(s for run in runs for s in run.seconds) for runs in (dropout, baseline))
     return (
-        f"An epoch of dropout takes {of_dropout / of_baseline:.2g} times as long as one of the baseline, by the medians "
-        f"({of_dropout:.2g} and {of_baseline:.2g} s); what else the machine did meanwhile is in both."
+        f"An epoch of dropout takes {of_dropout / of_baseline:.2g} times as long as one of the baseline, by the "
+        f"medians ({of_dropout:.2g} and {of_baseline:.2g} s); what else the machine did meanwhile is in both."
     )
 
 
