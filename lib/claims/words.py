@@ -1,7 +1,7 @@
 """Numbers in sentences and tables: data, scores, effects and verdicts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 import numpy as np
@@ -11,8 +11,12 @@ from lib.claims.evidence import SCORES, Evidence, patients_of
 from lib.claims.intervals import (
     FEWEST_SEEDS,
     MARGIN,
+    MOST_PATIENTS,
+    MOST_RUNS,
+    POWER,
     Estimate,
     Interval,
+    Needed,
     effect_by_seed,
     rank_correlation,
 )
@@ -85,6 +89,8 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
             f"On these images with other seeds: {_verdicts(dsc.verdict_seeds, dice.verdict_seeds)}.",
             _in_both(dsc.measure, dsc.over_seeds, dice.over_seeds),
         ]
+        open_seeds = [one for one in (dsc, dice) if one.verdict_seeds == "undecided"]
+        sentences += _would_decide({SCORES[one.metric]: one.needed_seeds for one in open_seeds}, "runs of each network")
     patients = "patients" if dsc.n_patients else "images"
     sentences.append(f"On other {patients}: {_verdicts(dsc.verdict, dice.verdict)}.")
     measure = dsc.measure if not sentences[1:] else "the effect"
@@ -117,6 +123,9 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         sentences.append(
             f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
         )
+    needed = {SCORES[one.metric]: one.needed for one in (dsc, dice) if one.verdict == "undecided"}
+    runs, who = "divisions" if dsc.n_divisions else "runs of each network", "patients" if dsc.n_patients else "images"
+    sentences += _would_decide(needed, runs, who)
     ruled_out = [_ruled_out(one) for one in (dsc, dice) if _is_open(one)]
     if ruled_out:
         sentences.append(f"Ruled out there, at 95%: {'; '.join(ruled_out)}.")
@@ -151,6 +160,31 @@ def _ruled_out(one: Judgement) -> str:
     """Returns which effects an interval that decides nothing leaves out."""
     low, high = number(one.estimate.ci_low), number(one.estimate.ci_high)
     return f"above {high} and below {low} in {SCORES[one.metric]}"
+
+
+def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "") -> list[str]:
+    """Returns a sentence on the size of a study that would decide what is open, or none.
+
+    Args:
+        needed: by the score in which it is open. runs: what there may be more of.
+        who: that there may be more of, too; empty where the question is about these images.
+    """
+
+    def size(needed: Needed) -> str:
+        if needed.n_runs:
+            return f"about {needed.n_runs} {runs}"
+        if not who:
+            return f"more than {MOST_RUNS} {runs}"
+        if needed.n_patients:
+            return f"about {needed.n_patients} {who} like these, since more {runs} alone would not do"
+        return f"more than {MOST_PATIENTS} times as many {who}, or both more {who} and more {runs}"
+
+    told = [
+        f"in {score} {size(one)}, if {'there is no effect' if one.no_effect else 'the effect is as estimated'}"
+        for score, one in needed.items()
+        if one
+    ]
+    return [f"Deciding it with a power of {POWER:.0%} takes {'; '.join(told)}."] if told else []
 
 
 def _verdicts(dsc: Verdict | None, dice: Verdict | None) -> str:
