@@ -56,15 +56,19 @@ def changes(by_run: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
 
 
 def beside_table(by_run: pd.DataFrame, test: Split) -> pd.DataFrame:
-    """Returns the mean of each measure in each variant, and how it differs from what that is compared with."""
+    """Returns the mean of each measure in each variant, and how it differs from what that is compared with.
+
+    Fewer than FEWEST_SEEDS runs have no intervals.
+    """
     found, variants = changes(by_run), by_run.index.unique("variant")
+    fewest = int(by_run.groupby("variant").size().min())
     columns = {}
     for variant, means in by_run.groupby("variant", sort=False).mean().iterrows():
         label = VARIANTS[variant].label
         if variant in found:
             label += f", minus {VARIANTS[comparator(variant, variants)].label.lower()}"
         columns[label] = {
-            measure: f"{mean:.3f}" + (f": {with_interval(found[variant][measure])}" if variant in found else "")
+            measure: f"{mean:.3f}" + (f": {with_interval(found[variant][measure], fewest)}" if variant in found else "")
             for measure, mean in means.items()
         }
     truth = {FOREGROUND: f"{FOREGROUND} (truth {test.foreground_fraction:.3f})"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import cycle
 from statistics import median
 
 import matplotlib as mpl
@@ -126,8 +127,8 @@ def figure_beside(
     ]
     told = "; ".join(f"{row['which']}, {row['name']}: {row['study']:.3f} and {row['U-Net']:.3f}" for row in rows)
     caption = (
-        f"Dice of the study's network and of the U-Net on the {shown} images with the U-Net's highest and lowest mean "
-        f"over {count_of_runs(len(todays))}: {told}. Drawn is the first run of each."
+        f"Dice of the study's network and of the U-Net, where the U-Net is best and worst: {told}. Chosen from the "
+        f"{shown} images by its mean Dice over {count_of_runs(len(todays))}; drawn is the first run of each."
     )
     alt = f"Two images, each with truth and the overlays of two networks. Dice, study's network and U-Net: {told}."
     figure = ReportFigure(number, caption, alt, pd.DataFrame(rows), figsize=(7.6, 4.4))
@@ -166,8 +167,8 @@ def figure_cost(
     caption = f"{told}. Each point is a run; seconds are those of training alone, with the threads that the data tell."
     figure = ReportFigure(number, caption, f"Test Dice against seconds of training. {told}.", data, figsize=(7.6, 2.8))
     ax = figure.subplots()
-    for network, of_network in data.groupby("network", sort=False):
-        ax.scatter(of_network["seconds"], of_network["dice"], s=18, label=network)
+    for marker, (network, of_network) in zip(cycle("osD^vPX"), data.groupby("network", sort=False), strict=False):
+        ax.scatter(of_network["seconds"], of_network["dice"], s=18, marker=marker, label=network)  # without colour, too
     ax.axhline(max(a["dice"] for a in constant_means(dataset.test).values()), color="black", ls=":", label="constant")
     ax.set(xscale="log", xlabel="seconds of training", ylabel="Dice, test")
     for formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
@@ -209,7 +210,7 @@ def figure_reliability(
     told = ", ".join(f"{name} {value:.3f}" for name, value in error.items())
     caption = (
         f"Mean distance between predicted probability and share of foreground on test pixels, weighted by pixels in "
-        f"{BINS} bins: {told}. On the diagonal a probability can be taken at its word."
+        f"{BINS} bins: {told}. How to read it: on the diagonal a probability can be taken at its word."
     )
     figure = ReportFigure(number, caption, f"Reliability curves; mean distance: {told}.", data, figsize=(7.6, 3.4))
     ax = figure.subplots()

@@ -64,6 +64,8 @@ def test_a_variant_is_compared_with_the_network_trained_as_long(test: Split):
     table = beside_table(by_run, test)
     assert table.loc[DICE, "Dropout, minus baseline, longer"].startswith("0.6")
     assert ": +0.0" in table.loc[DICE, "Dropout, minus baseline, longer"]
+    assert "[" in table.loc[DICE, "Dropout, minus baseline, longer"]
+    assert "[" not in "".join(beside_table(measured(test, seeds=5, noise={"dice": 0.1}), test)["Noise, minus baseline"])
     assert table.loc[DICE, "Baseline"] == f"{by_run[DICE]['baseline'].mean():.3f}"
     assert f"{FOREGROUND} (truth {test.foreground_fraction:.3f})" in table.index
 

@@ -61,6 +61,8 @@ def test_tables_and_figures_hold_the_scores_of_the_runs(runs, discs: Dataset):
     )
     cost = figure_cost(23, runs, LABELS, discs)
     assert cost.data.groupby("network")["dice"].mean()[LABELS["symmetries"]] == pytest.approx(expected)
+    markers = {path.vertices.tobytes() for dots in cost.axes[0].collections for path in dots.get_paths()}
+    assert len(markers) == len(runs)  # told apart without colour, too
     beside = figure_beside(22, runs["baseline"], runs["symmetries"], discs)
     assert set(beside.data["which"]) == {"best", "worst"}
     reliable = figure_reliability(24, first_probabilities(runs, discs)["test"], discs.test.masks)

@@ -148,6 +148,15 @@ def test_page_never_scrolls_sideways(width, scripted, request, made_once: Path):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_verdicts_are_whole_on_a_phone_and_none_is_missing_twice(page: Page, made_once: Path):
+    page.set_viewport_size({"width": 360, "height": 900})
+    open_report(page, made_once)
+    around = page.locator(".scroll:has(> table.verdicts)")
+    assert around.evaluate("one => one.scrollWidth - one.clientWidth") <= 0
+    for row in page.locator("table.verdicts tbody tr").all():
+        assert row.locator(".not-run").count() <= 1
+
+
 def test_title_findings_scores_and_two_images_are_on_the_first_screen(page: Page, made_once: Path):
     open_report(page, made_once)
     assert page.locator(".pair svg").count() == 2
