@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lib.claims.evidence import Evidence
-from lib.claims.intervals import Estimate, Interval
+from lib.claims.intervals import Estimate, Interval, Needed
 from lib.claims.verdicts import (
     CLAIMS,
     ContrastJudgement,
@@ -61,6 +61,7 @@ def judgement(results: dict[str, Any]) -> Judgement | NotRun:
         n_images=results["n_images"],
         n_patients=results["n_patients"],
         also={also["measure"]: of_type(Interval, also) for also in results["also"]},
+        **{name: Needed(**results[name]) for name in ("needed", "needed_seeds") if results.get(name)},
         **of_kind,
     )
 

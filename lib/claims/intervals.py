@@ -5,7 +5,8 @@ differences. Seeds and patients are crossed, images are nested in patients, and 
 error follows. `tests/tools/calibrate.py` measures how often the intervals cover: docs/calibration.md.
 """
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,9 @@ MARGIN = 0.01
 FEWEST_SEEDS = 6  # with fewer, training noise is not known well enough for any verdict
 MANY = 1000  # clusters, from which on a small-sample correction changes nothing and its matrices would be large
 WORKING_ICC = 0.1  # assumed in the small-sample correction: at 0 intervals cover too seldom, at 1 too often
+POWER = 0.8  # with which a planned study would decide
+MOST_RUNS = 100  # that a plan asks for; as REPEATS and more seeds than anyone takes
+MOST_PATIENTS = 20  # times those at hand, that a plan asks for
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class CrossedErrors:
     se: Float[np.ndarray, "study"]
     df: Float[np.ndarray, "study"]
     seed_se: Float[np.ndarray, "study"]
+    v_interaction: Float[np.ndarray, "study"]
     effective_clusters: float
 
 
@@ -71,7 +76,7 @@ def crossed_errors(
     unknown = np.full_like(effect, np.nan)
     v_seeds = by_seed.var(axis=1, ddof=1) / n_seeds if n_seeds > 1 else unknown
     if n_seeds == 1 or any(np.ptp(clusters[group]) == 0 for group in groups):
-        return CrossedErrors(effect, unknown, unknown, np.sqrt(v_seeds), float("nan"))
+        return CrossedErrors(effect, unknown, unknown, np.sqrt(v_seeds), unknown, float("nan"))
     numbers = np.unique(clusters, return_inverse=True)[1]
     image = np.arange(len(weights))
     share = sparse.csr_array((weights, (numbers, image)))  # cluster, image: few of each cluster's are not 0
@@ -87,7 +92,7 @@ def crossed_errors(
     v = v_clusters + v_net
     spread = v_clusters**2 / d + v_seeds * v_net / (n_seeds - 1)
     df = np.divide(v**2, spread, out=np.full_like(v, d), where=spread > 0)
-    return CrossedErrors(effect, np.sqrt(v), df, np.sqrt(v_seeds), float(d + 1))
+    return CrossedErrors(effect, np.sqrt(v), df, np.sqrt(v_seeds), v_interaction, float(d + 1))
 
 
 def _small_sample(
@@ -153,6 +158,106 @@ class Estimate(Interval):
 
 
 @dataclass(frozen=True)
+class Variance:
+    """What the squared standard error of an effect is made of, by what would make it smaller.
+
+    Attributes:
+        of_patients: falls with the number of patients alone. of_runs: with that of runs alone. of_both: with either.
+        n_runs, n_patients: those at hand; images where patients are unknown.
+        clusters: the effective number of patients.
+    """
+
+    of_patients: float
+    of_runs: float
+    of_both: float
+    n_runs: int
+    n_patients: int
+    clusters: float
+
+    @classmethod
+    def of_seeds(cls, se: float, n_runs: int) -> "Variance":
+        """Returns the variance over runs alone: these images are fixed, as if there were all that exist."""
+        return cls(0, se**2, 0, n_runs, n_patients=1, clusters=float("inf"))
+
+    def error(self, n_runs: int, n_patients: int) -> tuple[float, float]:
+        """Returns the standard error and its degrees of freedom, as `crossed_errors` has them, of a study of a size."""
+        runs, patients = n_runs / self.n_runs, n_patients / self.n_patients
+        of_both, of_runs = self.of_both / runs / patients, self.of_runs / runs
+        of_clusters = self.of_patients / patients + of_both
+        spread = of_clusters**2 / (self.clusters * patients - 1) + (of_runs + of_both) * of_runs / (n_runs - 1)
+        total = of_clusters + of_runs
+        return float(np.sqrt(total)), total**2 / spread
+
+
+@dataclass(frozen=True)
+class Needed:
+    """The size of a study that would decide what is open, with POWER.
+
+    Attributes:
+        no_effect: whether it is for a true effect of 0, which it would find to be within the margin; otherwise for one
+            as large as estimated.
+        n_runs: with the patients at hand; None where MOST_RUNS would not do.
+        n_patients: like those at hand, with as many runs, where more runs would not do; None where they would, and
+            where MOST_PATIENTS times as many would not do either.
+    """
+
+    no_effect: bool
+    n_runs: int | None
+    n_patients: int | None
+
+
+def to_decide(
+    estimate: Estimate, variance: Variance, bound: float = 0, claimed: int = 1, margin: float = MARGIN
+) -> Needed | None:
+    """Returns the size of a study that would decide what the estimate leaves open, by the rules that left it open.
+
+    A bound other than 0, or an estimate beyond the margin: a study that shows on which side of the bound the effect
+    lies, if it is as large as estimated. Otherwise one that shows it to be within the margin, if it is 0; or, where the
+    study at hand had the power for that already, the former. Its size is that of a new study, with patients and runs of
+    its own, and rests on variances that are themselves estimates.
+
+    Args:
+        estimate: open; its interval may be adjusted, and the new study's is at the same level.
+        variance: of the estimate.
+        bound, claimed: of the claim, where it is one of non-inferiority.
+        margin: below which an effect does not matter; 0 where effects are not compared with one.
+
+    Returns:
+        None where the variance is unknown or 0.
+    """
+    distance = claimed * (estimate.effect - bound)
+    if not np.isfinite(estimate.df) or not estimate.se > 0:
+        return None
+    half_width = (estimate.ci_high - estimate.ci_low) / 2
+    alpha = float(stats.t.sf(half_width / estimate.se, estimate.df))  # on each side of the interval
+    if bound and distance > 0:
+        alpha = ALPHA  # of a one-sided test
+
+    def shows_effect(se: float, df: float) -> float:
+        return float(stats.nct.sf(stats.t.isf(alpha, df), df, abs(distance) / se))
+
+    def shows_none(se: float, df: float) -> float:  # both one-sided tests reject
+        return 2 * float(stats.nct.sf(stats.t.isf(ALPHA, df), df, margin / se)) - 1
+
+    at_hand = variance.error(variance.n_runs, variance.n_patients)
+    if bound or abs(estimate.effect) >= margin or shows_none(*at_hand) >= POWER:
+        return _smallest(shows_effect, variance, no_effect=False)
+    return _smallest(shows_none, variance, no_effect=True)
+
+
+def _smallest(power: Callable[[float, float], float], variance: Variance, no_effect: bool) -> Needed:
+    """Returns the smallest study in which a test has POWER, given its power by standard error and df."""
+    runs, patients = variance.n_runs, variance.n_patients
+    more_runs = [(n, patients) for n in range(runs + 1, MOST_RUNS + 1)]
+    found = bisect_left(more_runs, POWER, key=lambda size: power(*variance.error(*size)))
+    if found < len(more_runs):
+        return Needed(no_effect, more_runs[found][0], None)
+    more_patients = [(runs, n) for n in range(patients + 1, MOST_PATIENTS * patients + 1)]
+    found = bisect_left(more_patients, POWER, key=lambda size: power(*variance.error(*size)))
+    return Needed(no_effect, None, more_patients[found][1] if found < len(more_patients) else None)
+
+
+@dataclass(frozen=True)
 class Contrast:
     """How a variant differs from another: one effect, and what it is known to be for other seeds and other patients.
 
@@ -161,7 +266,7 @@ class Contrast:
         over_seeds: over runs alone, these images fixed ("reproducible on this test set").
         n_runs: pairs of runs with one seed each, or divisions into folds.
         n_patients: None where patients are unknown; each image then is a cluster, and the interval too narrow.
-        effective_clusters: as many of one size would give the patients' variance its degrees of freedom.
+        variance: of `over_patients`.
     """
 
     over_patients: Estimate
@@ -169,7 +274,7 @@ class Contrast:
     n_runs: int
     n_images: int
     n_patients: int | None
-    effective_clusters: float
+    variance: Variance
 
     @property
     def effect(self) -> float:
@@ -230,13 +335,29 @@ def contrast(
     clusters = np.unique(identities, return_inverse=True)[1]
     found = crossed_errors(differences.to_numpy(np.float64)[None][:, :, used], weights[used], clusters)
     effect, se, df, seed_se = (float(value[0]) for value in (found.effect, found.se, found.df, found.seed_se))
+    n_runs, n_clusters = len(differences), len(np.unique(clusters))
     return Contrast(
         Estimate.unadjusted(effect, se, df),
-        Estimate.unadjusted(effect, seed_se, len(differences) - 1),
-        n_runs=len(differences),
+        Estimate.unadjusted(effect, seed_se, n_runs - 1),
+        n_runs=n_runs,
         n_images=len(images),
-        n_patients=None if patients is None else len(np.unique(clusters)),
-        effective_clusters=found.effective_clusters,
+        n_patients=None if patients is None else n_clusters,
+        variance=mean_variance(found, n_runs, n_clusters),
+    )
+
+
+def mean_variance(found: CrossedErrors, n_runs: int, n_patients: int) -> Variance:
+    """Returns the mean variance of studies: V of `crossed_errors`, whose V_clusters holds V_interaction."""
+    of_runs = np.maximum(found.seed_se**2 - found.v_interaction, 0)
+    of_clusters = found.se**2 - of_runs
+    of_both = np.minimum(found.v_interaction, of_clusters)
+    return Variance(
+        of_patients=float(np.mean(of_clusters - of_both)),
+        of_runs=float(np.mean(of_runs)),
+        of_both=float(np.mean(of_both)),
+        n_runs=n_runs,
+        n_patients=n_patients,
+        clusters=found.effective_clusters,
     )
 
 
@@ -305,6 +426,15 @@ def _jackknife(rho: float, without: Sequence[float]) -> Interval:
         low, high = np.tanh(_interval(z, se, count - 1, LEVEL)).tolist()
         p_value = 2 * _p_above(abs(z), se, count - 1)
     return Interval(rho, low, high, p_value)
+
+
+def to_decide_correlation(rho: Interval, n_runs: int, n_patients: int) -> Needed | None:
+    """Returns the number of patients that would decide the sign of `spearman`'s rho; runs have no part in it."""
+    z, low, high = np.arctanh([rho.effect, rho.ci_low, rho.ci_high]).tolist()
+    df = n_patients - 1
+    se = (high - low) / 2 / float(stats.t.ppf((1 + LEVEL) / 2, df))
+    variance = Variance(se**2, 0, 0, n_runs, n_patients, n_patients)
+    return to_decide(Estimate.unadjusted(z, se, df), variance, margin=0)
 
 
 def rank_correlation(x: Float[np.ndarray, "image"], y: Float[np.ndarray, "image"]) -> float:

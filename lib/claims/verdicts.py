@@ -14,6 +14,8 @@ from lib.claims.intervals import (
     MARGIN,
     Estimate,
     Interval,
+    Needed,
+    Variance,
     contrast,
     effect_by_seed,
     holm,
@@ -21,6 +23,8 @@ from lib.claims.intervals import (
     rank_correlation,
     spearman,
     spearman_over_seeds,
+    to_decide,
+    to_decide_correlation,
 )
 from lib.runs.plan import SEARCHED, comparator
 
@@ -181,6 +185,8 @@ class Judgement:
         n_divisions: into folds that the estimate is from; 0: it is from the test split, or the training split.
         n_patients: None where patients are unknown.
         also: other effects that belong to the claim, by what they are.
+        needed, needed_seeds: to decide what `estimate` and `over_seeds` leave open; None where they do not, or where
+            that cannot be told.
     """
 
     claim: Claim
@@ -195,6 +201,8 @@ class Judgement:
     n_patients: int | None
     also: Mapping[str, Interval]
     n_divisions: int = 0
+    needed: Needed | None = None
+    needed_seeds: Needed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +243,7 @@ class Effect:
         over_patients: on other patients: from divisions of all images into folds where there are any, for networks that
             see about four fifths of the images; else from the given splits, for the networks trained on these.
         n_seeds, n_divisions: pairs of runs, and divisions, behind them; 0 where there are none.
-        n_images, n_patients, effective_clusters: those of the `Contrast` behind `over_patients`.
+        n_images, n_patients, variance: those of the `Contrast` behind `over_patients`.
         by_run: the effect in each pair of runs, or in each division where it was measured in folds alone.
     """
 
@@ -245,7 +253,7 @@ class Effect:
     n_divisions: int
     n_images: int
     n_patients: int | None
-    effective_clusters: float
+    variance: Variance
     by_run: tuple[float, ...]
 
     @property
@@ -273,7 +281,7 @@ def _effect(evidence: Evidence, quantity: str, seen: pd.DataFrame | None, folds:
         n_divisions=in_folds.n_runs if in_folds else 0,
         n_images=measured.n_images,
         n_patients=measured.n_patients,
-        effective_clusters=measured.effective_clusters,
+        variance=measured.variance,
         by_run=tuple(effect_by_seed(by_run, quantity)),
     )
 
@@ -350,6 +358,8 @@ def claim_results(judged: Judgement | NotRun) -> dict[str, Any]:
         "by_run": list(judged.by_run),
         "also": [{"measure": measure, **_shown(estimate)} for measure, estimate in judged.also.items()],
     }  # fmt: skip
+    for name, needed in (("needed", judged.needed), ("needed_seeds", judged.needed_seeds)):
+        results[name] = asdict(needed) if needed else None
     if judged.over_seeds is not None:
         over_seeds = judged.over_seeds
         results |= {
@@ -380,13 +390,24 @@ def _without_nan(value: Any) -> Any:
     return None if value != value else value
 
 
-def _numbers(measured: Effect) -> dict[str, Any]:
+def _numbers(claim: Claim, measured: Effect) -> dict[str, Any]:
     """Returns what a `ContrastJudgement` takes from its effect."""
+    seeds = measured.over_seeds
+    of_seeds = Variance.of_seeds(seeds.se, measured.n_seeds) if seeds else None
     return {
-        "estimate": measured.over_patients, "over_seeds": measured.over_seeds, "by_run": measured.by_run,
+        "estimate": measured.over_patients, "over_seeds": seeds, "by_run": measured.by_run,
         "n_images": measured.n_images, "n_patients": measured.n_patients, "n_divisions": measured.n_divisions,
-        "effective_clusters": measured.effective_clusters,
+        "effective_clusters": measured.variance.clusters,
+        "needed": _needed(claim, measured.over_patients, measured.variance, measured.n_runs),
+        "needed_seeds": _needed(claim, seeds, of_seeds, measured.n_seeds) if seeds and of_seeds else None,
     }  # fmt: skip
+
+
+def _needed(claim: Claim, estimate: Estimate, variance: Variance, n_runs: int) -> Needed | None:
+    """Returns what would decide an interval that is open, None where it is not, or by FEWEST_SEEDS alone."""
+    verdict = noninferiority_verdict if claim.bound else directional_verdict
+    is_open = n_runs >= FEWEST_SEEDS and verdict(estimate, n_runs, claim.claimed) == "undecided"
+    return to_decide(estimate, variance, claim.bound, claim.claimed) if is_open else None
 
 
 def _judge_contrast(
@@ -413,7 +434,7 @@ def _judge_contrast(
     if claim.id == "C5b":
         for name, quantity in (("test score", "test"), ("gap", "gap")):
             also[f"{name}, adjusted for {len(PRIMARY)}"] = over_patients[quantity]
-    numbers = _numbers(chosen)
+    numbers = _numbers(claim, chosen)
     if claim.bound:  # the test that decides is that of non-inferiority
         for name in ("estimate", "over_seeds"):
             numbers[name] = replace(numbers[name], p_value=p_noninferior(numbers[name], claim.claimed))
@@ -485,7 +506,7 @@ def _judge_overfitting(claim: Claim, evidence: Evidence, metric: str) -> Contras
         if measured.over_seeds
         else None,
         also={},
-        **_numbers(measured),
+        **_numbers(claim, measured),
     )
 
 
@@ -526,7 +547,7 @@ def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgemen
         untrained=sum(effect <= MARGIN for effect in deeper.by_run),
         untrained_shallower=sum(effect <= MARGIN for effect in shallower.by_run),
         first_gradients=evidence.first_gradients,
-        **_numbers(measured),
+        **_numbers(claim, measured),
     )
 
 
@@ -541,20 +562,24 @@ def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> Correlation
     by_run = evidence.by_image[metric].loc["baseline"].xs("test", level="split").unstack("seed").loc[borders.index]
     patients = None if evidence.patients is None else [evidence.patients["test", name] for name in borders.index]
     n_runs = by_run.shape[1]
+    n_clusters = len(borders) if patients is None else len(set(patients))
     found = spearman(borders.to_numpy(), by_run.mean(axis=1).to_numpy(), patients)
     over_seeds = spearman_over_seeds(borders.to_numpy(), by_run.to_numpy().T)
+    verdict = directional_verdict(found, n_runs)
+    is_open = verdict == "undecided" and n_runs >= FEWEST_SEEDS
     return CorrelationJudgement(
         claim=claim,
         metric=metric,
         measure=claim.measure,
-        verdict=directional_verdict(found, n_runs),
+        verdict=verdict,
         verdict_seeds=directional_verdict(over_seeds, n_runs),
         estimate=found,
         over_seeds=over_seeds,
         by_run=tuple(rank_correlation(borders.to_numpy(), scores.to_numpy()) for _, scores in by_run.items()),
         n_images=len(borders),
-        n_patients=None if patients is None else len(set(patients)),
+        n_patients=None if patients is None else n_clusters,
         also={},
+        needed=to_decide_correlation(found, n_runs, n_clusters) if is_open else None,
     )
 
 
@@ -570,7 +595,7 @@ def _judge_layers(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudg
         verdict=directional_verdict(measured.over_patients, measured.n_divisions),
         verdict_seeds=None,
         also={},
-        **_numbers(measured),
+        **_numbers(claim, measured),
     )
 
 
@@ -585,7 +610,7 @@ def _judge_epochs(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudg
         verdict=directional_verdict(measured.over_patients, measured.n_runs, -1),
         verdict_seeds=directional_verdict(measured.over_seeds, measured.n_seeds, -1) if measured.over_seeds else None,
         also={},
-        **_numbers(measured),
+        **_numbers(claim, measured),
     )
 
 
@@ -622,5 +647,5 @@ def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> Contras
         verdict=verdict,
         verdict_seeds=None,
         also={f"5e-5 minus {values[other]}": estimate for other, estimate in widened.items()},
-        **_numbers(found[best]),
+        **_numbers(claim, found[best]),
     )

@@ -1,6 +1,8 @@
 """Numbers in sentences and tables: data, scores, effects and verdicts."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,12 @@ from lib.claims.evidence import SCORES, Evidence, patients_of
 from lib.claims.intervals import (
     FEWEST_SEEDS,
     MARGIN,
+    MOST_PATIENTS,
+    MOST_RUNS,
+    POWER,
     Estimate,
     Interval,
+    Needed,
     effect_by_seed,
     rank_correlation,
 )
@@ -28,12 +34,15 @@ from lib.claims.verdicts import (
     directional_verdict,
     variant_differences,
 )
-from lib.data.dataset import Dataset, Split, duplicates, shared_patients
+from lib.data.dataset import SYNTHETIC, Dataset, Split, duplicates, shared_patients
 from lib.evaluation import THRESHOLD
 from lib.runs.plan import VARIANTS, comparator
+from lib.runs.run import Run
 from lib.runs.scores import constant_means
 from lib.training import TrainingConfig
 
+STUDYS_IMAGES = (85, 60)  # of training and test, as in the challenge that they come from
+BEST, WORST = 31, 9  # of its test images, by the numbers in their names
 SPLITS = {"train": "training", "test": "test", "testB": "second test"}
 
 
@@ -80,6 +89,8 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
             f"On these images with other seeds: {_verdicts(dsc.verdict_seeds, dice.verdict_seeds)}.",
             _in_both(dsc.measure, dsc.over_seeds, dice.over_seeds),
         ]
+        open_seeds = [one for one in (dsc, dice) if one.verdict_seeds == "undecided"]
+        sentences += _would_decide({SCORES[one.metric]: one.needed_seeds for one in open_seeds}, "runs of each network")
     patients = "patients" if dsc.n_patients else "images"
     sentences.append(f"On other {patients}: {_verdicts(dsc.verdict, dice.verdict)}.")
     measure = dsc.measure if not sentences[1:] else "the effect"
@@ -112,6 +123,9 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         sentences.append(
             f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
         )
+    needed = {SCORES[one.metric]: one.needed for one in (dsc, dice) if one.verdict == "undecided"}
+    runs, who = "divisions" if dsc.n_divisions else "runs of each network", "patients" if dsc.n_patients else "images"
+    sentences += _would_decide(needed, runs, who)
     ruled_out = [_ruled_out(one) for one in (dsc, dice) if _is_open(one)]
     if ruled_out:
         sentences.append(f"Ruled out there, at 95%: {'; '.join(ruled_out)}.")
@@ -146,6 +160,31 @@ def _ruled_out(one: Judgement) -> str:
     """Returns which effects an interval that decides nothing leaves out."""
     low, high = number(one.estimate.ci_low), number(one.estimate.ci_high)
     return f"above {high} and below {low} in {SCORES[one.metric]}"
+
+
+def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "") -> list[str]:
+    """Returns a sentence on the size of a study that would decide what is open, or none.
+
+    Args:
+        needed: by the score in which it is open. runs: what there may be more of.
+        who: that there may be more of, too; empty where the question is about these images.
+    """
+
+    def size(needed: Needed) -> str:
+        if needed.n_runs:
+            return f"about {needed.n_runs} {runs}"
+        if not who:
+            return f"more than {MOST_RUNS} {runs}"
+        if needed.n_patients:
+            return f"about {needed.n_patients} {who} like these, since more {runs} alone would not do"
+        return f"more than {MOST_PATIENTS} times as many {who}, or both more {who} and more {runs}"
+
+    told = [
+        f"in {score} {size(one)}, if {'there is no effect' if one.no_effect else 'the effect is as estimated'}"
+        for score, one in needed.items()
+        if one
+    ]
+    return [f"Deciding it with a power of {POWER:.0%} takes {'; '.join(told)}."] if told else []
 
 
 def _verdicts(dsc: Verdict | None, dice: Verdict | None) -> str:
@@ -315,6 +354,25 @@ def image_range(by_image: pd.DataFrame) -> str:
     )
 
 
+def studys_extremes(by_image: pd.DataFrame, dataset: Dataset) -> str:
+    """Returns where the study's best and worst test image rank here, if the images can be the study's; "" otherwise.
+
+    Args:
+        by_image: `lib.runs.scores.image_scores`, the baseline among them. dataset: that was scored.
+    """
+    dsc = by_image.loc["baseline"].xs("test", level="split").groupby("image", sort=False)["dsc"].mean()
+    numbered = {int(found[-1]): name for name in dsc.index if (found := re.findall(r"\d+", name))}
+    of_study = (len(dataset.train), len(dsc)) == STUDYS_IMAGES and dataset.name != SYNTHETIC
+    if not of_study or not {BEST, WORST} <= numbered.keys():
+        return ""
+    ranks = dsc.rank(ascending=False, method="min").astype(int)
+    best, worst = (ranks[numbered[number]] for number in (BEST, WORST))
+    return (
+        f"If images {BEST} and {WORST} of these are the study's, its best ranks {best} of {len(dsc)} here, and its "
+        f"worst {worst}."
+    )
+
+
 def noise_level(noise_std: float) -> str:
     """Returns the noise's standard deviation on both scales of intensity."""
     levels = f"{noise_std * 255:.1f} of 255 grey levels"
@@ -326,6 +384,15 @@ def longer_training(epochs: int, baseline_epochs: int) -> str:
     factor = epochs / baseline_epochs
     times = "twice" if factor == 2 else f"{factor:g} times"
     return f"The study does not say how many epochs; we use {epochs}, {times} the baseline's {baseline_epochs}."
+
+
+def epoch_cost(dropout: Sequence[Run], baseline: Sequence[Run]) -> str:
+    """Returns how much longer an epoch of training takes with dropout, by the median over the epochs of all runs."""
+    of_dropout, of_baseline = (median(s for run in runs for s in run.seconds) for runs in (dropout, baseline))
+    return (
+        f"An epoch of dropout takes {of_dropout / of_baseline:.2g} times as long as one of the baseline, by the "
+        f"medians ({of_dropout:.2g} and {of_baseline:.2g} s); what else the machine did meanwhile is in both."
+    )
 
 
 def share_of_epochs(evidence: Evidence) -> str:

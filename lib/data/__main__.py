@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from scipy import ndimage
+from PIL import Image, ImageDraw
+from skimage.segmentation import mark_boundaries
 
 from lib._errors import Problem, UserError, did_you_mean, run_command
 from lib._files import ROOT, user_path
 from lib.data.dataset import SIZE, Dataset, check_size, duplicates, shared_patients
-from lib.data.reading import Reading, foreground_values, notes_of, read_folder
+from lib.data.folders import Found, few
+from lib.data.reading import foreground_values, notes_of, read_folder
 from lib.data.warwick import import_archive
 
 SHOWN = 12  # pairs in a picture of them
+SIDE, GAP, LINE, LETTER = 256, 4, 18, 7  # pixels: of images at least, between them, for a name, of its letters
 
 
 def check(folder: Path, size: int | None, foreground: str, pictures: Path | None, given: Sequence[str]) -> None:
@@ -28,10 +30,9 @@ def check(folder: Path, size: int | None, foreground: str, pictures: Path | None
     """
     if not folder.is_dir():
         raise Problem(f"CHECK={folder}", "a folder", "none")
-    reading = read_folder(folder, size, foreground=foreground_values(foreground))
-    dataset, problems = reading.dataset, reading.problems
-    _print("Read as", _read_as(reading), most=24)
-    _print("Left out", reading.found.left_out)
+    found, dataset, problems = read_folder(folder, size, foreground=foreground_values(foreground))
+    _print("Read as", _read_as(found, dataset), most=24)
+    _print("Left out", found.left_out)
     _print("Wrong", _kinds(folder, problems))
     if dataset is None:
         _print("Next", ["mend what is wrong, and check again"])
@@ -47,20 +48,22 @@ def _print(title: str, lines: Sequence[str], most: int = 12) -> None:
     print(f"{title}:", *(lines[:most] or ["nothing"]), *more, sep="\n  ")
 
 
-def _read_as(reading: Reading) -> list[str]:
+def _read_as(found: Found, dataset: Dataset | None) -> list[str]:
     """Returns how a folder was understood, and what is in it if nothing is wrong."""
-    dataset = reading.dataset
-    notes = dataset.notes if dataset else notes_of(reading.found)
+    notes = dataset.notes if dataset else notes_of(found)
     lines = [note for note in notes if not note.startswith("left out: ")]
     if dataset is None:
         return lines
     sizes = sorted({size for split in dataset.splits.values() for size in split.original_sizes or ()})
-    shown = ", ".join(f"{width}x{height}" for height, width in sizes[:6])
-    more = f" and {len(sizes) - 6} more" if len(sizes) > 6 else ""
-    lines += [f"original sizes: {shown}{more}", *dataset.summary().to_string().splitlines()]
-    lines += ["equal images: " + ", ".join("/".join(image) for image in same) for same in duplicates(dataset)[:3]]
+    lines.append(f"original sizes: {few([f'{width}x{height}' for height, width in sizes])}")
+    lines += dataset.summary().to_string().splitlines()
+    equal = [", ".join("/".join(image) for image in same) for same in duplicates(dataset)]
+    lines += [f"equal images: {same}" for same in equal[:3]]
+    if len(equal) > 3:
+        lines.append(f"equal images: {len(equal) - 3} more times")
     for (first, second), patients in (shared_patients(dataset) or {}).items():
-        lines.append(f"patients or groups in both {first} and {second}: {', '.join(patients[:12]) or 'none'}")
+        shown = few(sorted(patients, key=lambda who: (len(who), who)), 12) or "none"  # 9 before 10
+        lines.append(f"patients or groups in both {first} and {second}: {shown}")
     return lines
 
 
@@ -70,29 +73,28 @@ def _kinds(folder: Path, problems: Sequence[Problem]) -> list[str]:
     for problem in problems:
         file = problem.file.removeprefix(f"{folder}").lstrip(os.sep) or "the folder"
         kinds[problem.expected].append(f"{file} ({problem.found})")
-    return [
-        f"{len(files)} x expected {expected}: {', '.join(files[:3])}"
-        + (f"; and {len(files) - 3} more" if len(files) > 3 else "")
-        for expected, files in kinds.items()
-    ]
+    return [f"{len(files)} x expected {expected}: {few(files, 3)}" for expected, files in kinds.items()]
 
 
 def _draw(dataset: Dataset, file: Path) -> None:
-    """Writes a picture of pairs of all splits, evenly chosen, with the outlines of their masks in yellow."""
-    parts = [split.part(_even(len(split), SHOWN // len(dataset.splits))) for split in dataset.splits.values()]
-    images, masks = (np.concatenate([getattr(part, kind) for part in parts]) for kind in ("images", "masks"))
-    outlines = masks & ~ndimage.binary_erosion(masks, np.ones((1, 3, 3)), border_value=1)
-    images[outlines] = (255, 255, 0)
-    images = np.pad(images, ((0, -len(images) % 4), (2, 2), (2, 2), (0, 0)), constant_values=255)
-    rows = [np.concatenate(list(images[start : start + 4]), axis=1) for start in range(0, len(images), 4)]
+    """Writes a picture of pairs of all splits, evenly chosen, each with its name and the outline of its mask."""
+    scale = -(-SIDE // max(dataset.image_size))
+    height, width = (scale * side for side in dataset.image_size)
+    tiles = []
+    for which, split in dataset.splits.items():
+        for index in np.unique(np.linspace(0, len(split) - 1, SHOWN // len(dataset.splits)).round().astype(int)):
+            image, mask = (of[index].repeat(scale, 0).repeat(scale, 1) for of in (split.images, split.masks))
+            outlined = mark_boundaries(image, mask.astype(int), color=(1, 1, 0), outline_color=(0, 0, 0))
+            tiles.append((f"{which} {split.names[index]}", Image.fromarray((255 * outlined).astype(np.uint8))))
+    picture = Image.new("RGB", (4 * (width + GAP), -(-len(tiles) // 4) * (height + LINE)), "white")
+    for place, (name, tile) in enumerate(tiles):
+        left, top = place % 4 * (width + GAP), place // 4 * (height + LINE)
+        ImageDraw.Draw(picture).text((left, top), name[-width // LETTER :], "black")
+        picture.paste(tile, (left, top + LINE - GAP))
     try:
-        Image.fromarray(np.concatenate(rows)).save(file, "png")
+        picture.save(file, "png")
     except OSError as error:
         raise UserError(f"PICTURES={file}: expected a file that can be written, found {error.strerror}") from None
-
-
-def _even(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
 
 
 def import_or_check(arguments: Sequence[str]) -> None:

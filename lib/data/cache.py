@@ -33,8 +33,20 @@ def _folder(key: str, stain: str) -> Path:
     return CACHE / (key if stain == "rgb" else f"{key}-{stain}")
 
 
-def _description(array: np.ndarray) -> list[Any]:
-    return [list(array.shape), array.dtype.str, zlib.crc32(np.ascontiguousarray(array).data)]
+def _told(split: Split) -> tuple[Any, ...]:
+    """Returns all that is kept of a split beside its arrays."""
+    return split.names, split.patients, split.original_sizes, split.grades
+
+
+def _checksum(dataset: Dataset) -> int:
+    """Returns a checksum of all that is kept of a dataset."""
+    checksum = zlib.crc32(repr((dataset.name, dataset.notes, dataset.sha256)).encode())
+    for split in dataset.splits.values():
+        checksum = zlib.crc32(repr(_told(split)).encode(), checksum)
+        for array in (split.images, split.masks):
+            checksum = zlib.crc32(repr((array.shape, array.dtype.str)).encode(), checksum)
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return checksum
 
 
 def read(key: str, stain: str) -> Dataset | None:
@@ -43,20 +55,17 @@ def read(key: str, stain: str) -> Dataset | None:
     if not folder.exists():
         return None
     try:
-        checksum, text = (folder / "index.json").read_text().split("\n", 1)
-        index, splits = json.loads(text), {}
-        intact = int(checksum) == zlib.crc32(text.encode())
-        for which, kept in index["splits"].items():
+        index, splits = json.loads((folder / "index.json").read_text()), {}
+        for which, (names, patients, sizes, grades) in index["splits"].items():
             # "c": what is written stays in memory, so that torch gets the writable array it wants.
             images, masks = (np.load(folder / f"{which}-{kind}.npy", mmap_mode="c") for kind in ("images", "masks"))
-            intact = intact and kept["arrays"] == [_description(images), _description(masks)]
-            sizes = kept["original_sizes"] and tuple((height, width) for height, width in kept["original_sizes"])
-            patients, grades = (kept[kind] and tuple(kept[kind]) for kind in ("patients", "grades"))
-            splits[which] = Split(tuple(kept["names"]), images, masks, patients, sizes, grades)
+            sizes = sizes and tuple((height, width) for height, width in sizes)
+            patients, grades = patients and tuple(patients), grades and tuple(grades)
+            splits[which] = Split(tuple(names), images, masks, patients, sizes, grades)
         three = splits["train"], splits["test"], splits.get("testB")
         dataset = Dataset(index["name"], *three, stain=stain, key=key, notes=tuple(index["notes"]))
         dataset.__dict__["sha256"] = index["sha256"]  # where cached_property looks first: hashing takes seconds
-        if intact:
+        if _checksum(dataset) == index["checksum"]:
             folder.touch()
             return dataset
     except (OSError, ValueError, KeyError, TypeError, EOFError):
@@ -75,15 +84,12 @@ def write(dataset: Dataset) -> Dataset:
             new.mkdir()
             splits = {}
             for which, split in dataset.splits.items():
-                arrays = {"images": split.images, "masks": split.masks}
-                for kind, array in arrays.items():
-                    np.save(new / f"{which}-{kind}.npy", array)
-                described = [_description(array) for array in arrays.values()]
-                told = {kind: getattr(split, kind) for kind in ("names", "patients", "original_sizes", "grades")}
-                splits[which] = told | {"arrays": described}
+                np.save(new / f"{which}-images.npy", split.images)
+                np.save(new / f"{which}-masks.npy", split.masks)
+                splits[which] = _told(split)
             of_all = {"name": dataset.name, "sha256": dataset.sha256, "notes": dataset.notes}
-            text = json.dumps({**of_all, "splits": splits})
-            (new / "index.json").write_text(f"{zlib.crc32(text.encode())}\n{text}")
+            index = of_all | {"splits": splits, "checksum": _checksum(dataset)}
+            (new / "index.json").write_text(json.dumps(index))
             shutil.rmtree(target, ignore_errors=True)
             new.rename(target)
         size = 0

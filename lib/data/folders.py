@@ -1,44 +1,47 @@
 """Finding the pairs of images and masks in a folder, their splits and groups, and what else lies there.
 
-What names mean stands in the tables below: a data set with other names is one word or one line more. Problems are
-added to a list that the functions are given, so that one pass finds them all.
+What names mean stands in the tables below: a data set with other names is one word or one line more.
 """
 
 import csv
 import difflib
 import hashlib
 import io
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from lib._errors import Problem
+from lib._errors import Problem, reason
 from lib.data.images import SUFFIXES
 
 # Words of folders' names, in small letters; what is none of these is a patient, a class, or a folder around all.
 SPLITS = {"testa": "test", "testb": "testB", "test": "test", "testing": "test", "ts": "test"}
 SPLITS |= dict.fromkeys(("train", "training", "tr"), "train")
 SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
-IMAGES = re.compile("images?|imgs?|originals?|jpegimages|input|data")
-MASKS = re.compile(
-    "masks?|labels?|annotations?|anno|gt|groundtruth|manual1?|segs?|segmentations?|trimaps|lesion|"
-    "segmentationclass|segmentationobject|segmentationclasspng"
+ROLES = dict.fromkeys(("overlay", "overlays", "viz", "preview", "previews", "superpixels", "visualization"), "aside")
+ROLES |= dict.fromkeys(
+    ("mask", "masks", "label", "labels", "gt", "groundtruth", "manual", "manual1", "trimaps"), "mask"
 )
-ASIDE = re.compile("overlays?|visualization|segmentationclassvisualization|viz|previews?|superpixels")
-KINDS = (("aside", ASIDE), ("mask", MASKS), ("image", IMAGES))
+ROLES |= dict.fromkeys(("seg", "segs", "segmentation", "segmentations", "lesion"), "mask")
+ROLES |= dict.fromkeys(("anno", "annotation", "annotations"), "mask")
+ROLES |= dict.fromkeys(("segmentationclass", "segmentationobject", "segmentationclasspng"), "mask")
+ROLES |= dict.fromkeys(
+    ("image", "images", "img", "imgs", "original", "originals", "jpegimages", "input", "data"), "image"
+)
 # Of two folders of masks that one set has: which is meant, and which are left out.
-MEANT = (
-    ("1stmanual", ("mask", "2ndmanual")),  # DRIVE: the first observer; mask/ is the field of view
-    ("manual1", ("mask", "manual2")),  # HRF
-    ("segmentationclasspng", ("segmentationclass",)),  # labelme2voc
-    ("segmentationclass", ("segmentationobject",)),  # CVAT, Pascal VOC
-)
+MEANT = {
+    "1stmanual": ("mask", "2ndmanual"),  # DRIVE: the first observer; mask/ is the field of view
+    "manual1": ("mask", "manual2"),  # HRF
+    "segmentationclasspng": ("segmentationclass",),  # labelme2voc
+    "segmentationclass": ("segmentationobject",),  # CVAT, Pascal VOC
+}
 # Words of files' names that tell a mask, before or behind the name of its image, and those that tell an image.
 MASK_WORD = r"(cp_masks?|masks?|labels?|seg(?:mentation)?s?|ground[ _-]?truth|gt|anno(?:tation)?s?|manual|lesion)"
 MASK_AFFIX = re.compile(rf"(?:^{MASK_WORD}(?=[ ._-]|\d)[ ._-]*|[ ._-]{MASK_WORD}[ ._-]?(\d*)$)", re.IGNORECASE)
@@ -47,13 +50,25 @@ IMAGE_AFFIX = re.compile(
     r"(^(?:images?|img)(?=[ ._-]|\d)[ ._-]*|[ ._-](?:images?|img|training|test|0000)$)", re.IGNORECASE
 )
 ASIDE_AFFIX = re.compile(r"[ ._-](overlay|viz|preview|superpixels|roi)$", re.IGNORECASE)
-FEW_GROUPS = 6  # folders that are so few may well be classes
+# How a mask's name follows from its image's: a title, and what is taken from the image's and from the mask's name.
+ONE_IMAGE = "all masks of a folder to its one image"
+NAMES = (
+    ("the same name", (), ()),
+    ("the image's name and a word such as _mask", (), (MASK_AFFIX,)),
+    ("the image's name around a word such as _mask", (), (MASK_INSIDE,)),
+    ("one name but for words such as image_ and label_", (IMAGE_AFFIX,), (MASK_AFFIX, IMAGE_AFFIX)),
+    (ONE_IMAGE, (re.compile(".*"),), (re.compile(".*"),)),
+)
 PARTS = {"mask", "masks", "label", "labels"}  # words whose numbers count parts of one mask, not observers
 OBJECTS = {"cp_masks", "masks", "anno"}  # words of Cellpose and GlaS, whose masks number objects
+FEW_GROUPS = 6  # folders that are so few may well be classes
 IN_NAME = re.compile(r"(train|testA|testB)_\d+(?:_anno)?", re.IGNORECASE)  # GlaS: the split is in the files' names
+GRADES = "grade.csv"  # of GlaS, which calls image_7 of a split as follows
+IN_GRADES = {"train": "train_", "test": "testA_", "testB": "testB_"}
 SYSTEM = re.compile(  # what systems and tools leave in any folder
     r"\..*|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|@eaDir|Icon\r?|Picasa\.ini|.*~|.*\.part", re.IGNORECASE
 )
+ARCHIVES = (".zip", ".gz", ".tar", ".7z", ".rar")
 TABLE = re.compile(r"(?:groups?|images?)\b.*\.(?:csv|tsv|txt|xlsx?|ods)", re.IGNORECASE)  # named like a table of ours
 Row = dict[str, str]
 
@@ -79,11 +94,31 @@ class Pair(NamedTuple):
 
 @dataclass
 class Found:
-    """What a folder was read as: its pairs, and what has to be said of how and of the rest, by subject."""
+    """What a folder was read as.
+
+    Attributes:
+        told: how it was read, by subject. left_out: what was not read, and why. facts: what was done with its pixels.
+        problems: all that is wrong with it.
+    """
 
     pairs: list[Pair] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def wrong(self, file: Path, expected: str, found: object) -> None:
+        """Adds a problem."""
+        self.problems.append(Problem(file, expected, found))
+
+    def leave_out(self, folder: Path, paths: Iterable[Path], why: str = "") -> None:
+        """Adds files that are left out, a line for each folder and suffix."""
+        kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for path in paths:
+            kinds[_place(folder, path.parent), path.suffix.lower()].append(path.name)
+        for (where, suffix), names in kinds.items():
+            many = f"{where}: {len(names)} files {suffix or 'without suffix'}".removeprefix(": ")
+            self.left_out.append((where + names[0] if len(names) == 1 else many) + why)
 
 
 class _File(NamedTuple):
@@ -98,250 +133,239 @@ class _File(NamedTuple):
 
 
 @cache
-def words_of(name: str) -> tuple[str, ...]:
-    """Returns the words of a folder's name in small letters: imagesTr gives images, tr; "Ground Truth" is one."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])[ _-]+(?=Truth|truth)", " ", name)
-    text = text.lower().replace("ground truth", "groundtruth")
-    return tuple(re.findall(r"[^\W_]+", text))
+def _meaning(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """Returns the split and the role that a folder's name tells, "" where it tells none, and its words.
+
+    imagesTr has the words images and tr; of two neighbours, as in Test B, one word is tried as well.
+    """
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+    words = re.findall(r"[^\W_]+", re.sub("ground[ _-]+truth", "groundtruth", text))
+    known = {*words, *map("".join, pairwise(words))}
+    split, role = (next((table[word] for word in table if word in known), "") for table in (SPLITS, ROLES))
+    return split, role, tuple(words)
 
 
-def _stem(path: Path) -> str:
-    """Returns a file's name without suffix, in one way of writing letters with accents (systems differ in it)."""
-    return unicodedata.normalize("NFC", path.stem).removesuffix(".ome")
+def _look_at(path: Path, folders: Sequence[str]) -> _File:
+    """Returns what a picture's name and its folders, from outside to inside, say of it."""
+    split, role, kind, others = "", "image", "", []
+    for folder in folders:
+        its_split, its_role, words = _meaning(folder)
+        split = its_split or split
+        if its_role:
+            role, kind = its_role, "".join(word for word in words if word not in SPLITS)
+        elif not its_split:
+            others.append(folder)
+    stem = _stem(path.name)
+    if ASIDE_AFFIX.search(stem):
+        role = "aside"
+    elif role == "image" and MASK_AFFIX.search(stem):
+        role, kind = "mask", ""
+    return _File(path, split, kind, role, tuple(others), stem)
 
 
-def _walk(folder: Path, found: Found, problems: list[Problem]) -> list[Path]:
+def _stem(name: str) -> str:
+    """Returns a picture's name without suffix, in one way of writing letters with accents (systems differ in it)."""
+    path = Path(unicodedata.normalize("NFC", name))
+    return str(path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).removesuffix(".ome")
+
+
+def _mask_word(stem: str) -> str:
+    affix = MASK_AFFIX.search(stem)
+    return (affix[1] or affix[2]).lower() if affix else ""
+
+
+def _without(stem: str, patterns: Iterable[re.Pattern[str]]) -> str:
+    for pattern in patterns:
+        stem = pattern.sub("", stem)
+    return stem
+
+
+def few(names: Sequence[str], most: int = 6) -> str:
+    """Returns the first of many names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _place(folder: Path, inner: Path) -> str:
+    """Returns where an inner folder lies, "" for the folder itself."""
+    return f"{inner.relative_to(folder)}/".removeprefix("./")
+
+
+def _walk(folder: Path, found: Found) -> list[Path]:
     """Returns all files below a folder, by name, but for those of systems; names what is neither file nor folder."""
     files: list[Path] = []
     try:
-        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+        entries = sorted(folder.iterdir())
     except OSError as error:
-        problems.append(Problem(folder, "a folder that can be read", error.strerror))
+        found.wrong(folder, "a folder that can be read", reason(error))
         return []
     for path in entries:
         if SYSTEM.fullmatch(path.name):
             continue
         if not path.name.isprintable():
-            problems.append(Problem(path, "a file name of printable characters", "others"))
-        elif path.is_dir():
-            if path.suffix.lower() in (*SUFFIXES, ".csv"):
-                problems.append(Problem(path, "a file", "a folder"))
-            elif path.is_symlink() and path.resolve() in (folder, *folder.resolve().parents):
-                problems.append(Problem(path, "a folder below this one", "a link to one above"))
-            else:
-                inner = _walk(path, found, problems)
-                if not inner and not any(problem.file.startswith(str(path)) for problem in problems):
-                    found.left_out.append(f"{path.name}/: empty")
-                files += inner
+            found.wrong(path, "a file name of printable characters", "others")
         elif path.is_file():
             files.append(path)
-        else:  # a pipe that would never end, a link to nothing or to itself
-            problems.append(Problem(path, "a file", "none behind this name"))
+        elif not path.is_dir():  # a pipe that would never end, a link to nothing or to itself
+            found.wrong(path, "a file", "none behind this name")
+        elif path.suffix.lower() in (*SUFFIXES, ".csv"):
+            found.wrong(path, "a file", "a folder")
+        elif folder.resolve().is_relative_to(path.resolve()):
+            found.wrong(path, "a folder below this one", "a link to one above")
+        else:
+            before = len(found.problems)
+            inner = _walk(path, found)
+            if not inner and len(found.problems) == before:
+                found.left_out.append(f"{path.name}/: empty")
+            files += inner
     return files
 
 
-def _role(kinds: Sequence[tuple[str, str]], stem: str) -> tuple[str, str]:
-    """Returns whether a file is an image, a mask or aside, and the words of the folder that says so."""
-    if ASIDE_AFFIX.search(stem):
-        return "aside", ""
-    if kinds and kinds[-1][0] != "image":
-        return kinds[-1]
-    if MASK_AFFIX.search(stem):
-        return "mask", ""
-    return "image", kinds[-1][1] if kinds else ""
-
-
-def _joined(words: Sequence[str]) -> set[str]:
-    return {*words, *("".join(two) for two in pairwise(words))}
-
-
-@cache
-def _kind(words: tuple[str, ...]) -> str:
-    """Returns what a folder of these words holds: "aside", "mask" or "image", or "" if they tell nothing of it."""
-    joined = _joined(words)
-    return next((role for role, known in KINDS if any(known.fullmatch(word) for word in joined)), "")
-
-
-def _look_at(path: Path, parts: Sequence[str]) -> _File:
-    """Returns what a picture's name and its folders, from outside to inside, say of it."""
-    split, kinds, others = "", [], []
-    for part in parts:
-        words = words_of(part)
-        joined = _joined(words)
-        split = next((SPLITS[word] for word in SPLITS if word in joined), split)
-        rest = "".join(word for word in words if word not in SPLITS)
-        if role := _kind(words):
-            kinds.append((role, rest))
-        elif not any(word in joined for word in SPLITS):
-            others.append(part)
-    role, kind = _role(kinds, _stem(path))
-    return _File(path, split, kind, role, tuple(others), _stem(path))
-
-
-# How a mask's name follows from its image's: a title, and what is compared of the image's and of the mask's stem.
-Key = Callable[[str], str]
-NAMES: tuple[tuple[str, Key, Key], ...] = (
-    ("the same name", lambda stem: stem, lambda stem: stem),
-    ("the image's name and a word such as _mask", lambda stem: stem, lambda stem: MASK_AFFIX.sub("", stem)),
-    ("the image's name around a word such as _mask", lambda stem: stem, lambda stem: MASK_INSIDE.sub("", stem)),
-    (
-        "one name but for words such as image_ and label_",
-        lambda stem: IMAGE_AFFIX.sub("", stem),
-        lambda stem: IMAGE_AFFIX.sub("", MASK_AFFIX.sub("", stem)),
-    ),
-    ("all masks of a folder to its one image", lambda _: "", lambda _: ""),
-)
-
-
-def _match(images: list[_File], masks: list[_File], found: Found) -> dict[Path, list[_File]]:
-    """Returns the masks of each image by the first rule of NAMES that leaves nothing over, or else the least."""
+def _match(images: list[_File], masks: list[_File]) -> tuple[str, dict[Path, list[_File]]]:
+    """Returns the first rule of NAMES that leaves nothing over, or else the least, and the masks of each image."""
     best: tuple[int, str, dict[Path, list[_File]]] = (len(images) + len(masks) + 1, "no rule", {})
     different = len({(image.split, image.others, image.stem) for image in images})
     for title, of_image, of_mask in NAMES:
         for within in (True, False):  # the same patient's or class's folder, or wherever
-            keyed: dict[tuple[object, ...], _File] = {}
+            keyed: dict[tuple[object, ...], Path] = {}
             for image in images:
-                keyed.setdefault((image.split, image.others * within, of_image(image.stem)), image)
+                keyed.setdefault((image.split, image.others * within, _without(image.stem, of_image)), image.path)
             if len(keyed) < different:  # two images would claim one mask
                 continue
             pairs: dict[Path, list[_File]] = defaultdict(list)
             for mask in masks:
-                if image_of := keyed.get((mask.split, mask.others * within, of_mask(mask.stem))):
-                    pairs[image_of.path].append(mask)
+                if path := keyed.get((mask.split, mask.others * within, _without(mask.stem, of_mask))):
+                    pairs[path].append(mask)
             left = len(images) - len(pairs) + len(masks) - sum(map(len, pairs.values()))
             best = min(best, (left, title, dict(pairs)), key=lambda rule: rule[0])
-    found.told["pairs"] = best[1]
-    return best[2]
+    return best[1:]
 
 
 def _conflict(masks: Sequence[_File], rule: str) -> bool:
     """Returns whether several masks of one image are more than parts that their names number."""
-    if rule == NAMES[-1][0] or len(masks) == 1:
+    if rule == ONE_IMAGE or len(masks) == 1:
         return len({mask.kind for mask in masks}) > 1
-    affixes = [MASK_AFFIX.search(mask.stem) for mask in masks]
-    words = {(affix[1] or affix[2]).lower() if affix else "" for affix in affixes}
+    words = {_mask_word(mask.stem) for mask in masks}
     return len(words) > 1 or not words <= PARTS or len({mask.path.parent for mask in masks}) > 1
 
 
-def _pair_up(folder: Path, files: list[_File], found: Found, problems: list[Problem]) -> list[Pair]:
+def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
+    """Returns the pairs, and the folders of patients or classes as their groups where there are some."""
     images, masks = ([file for file in files if file.role == role] for role in ("image", "mask"))
-    for meant, others in MEANT:
+    for meant, others in MEANT.items():
         if any(mask.kind == meant for mask in masks):
             masks = [mask for mask in masks if mask.kind not in others]
-    bare = {split for split in {file.split for file in images} if split not in {mask.split for mask in masks}}
-    if masks and bare and "train" not in bare:  # a challenge keeps the masks of its test images to itself
-        found.left_out += [f"{split}: {sum(i.split == split for i in images)} images without masks" for split in bare]
-        files = [file for file in files if file.role != "image" or file.split not in bare]  # told of already
+    kept = {file.path for file in (*images, *masks)}
+    found.leave_out(folder, [file.path for file in files if file.path not in kept])
+    bare = {image.split for image in images} - {mask.split for mask in masks}
+    if masks and "train" not in bare:  # a challenge keeps the masks of its test images to itself
+        for split in sorted(bare):
+            found.left_out.append(f"{split}: {sum(i.split == split for i in images)} images without masks")
         images = [image for image in images if image.split not in bare]
-    matched = _match(images, masks, found)
+
+    rule, matched = _match(images, masks)
     used = {mask.path for of_one in matched.values() for mask in of_one}
-    broken = {Path(problem.file).stem for problem in problems}  # named already
-    seen: dict[tuple[object, ...], Path] = {}
-    names = Counter((image.split, image.stem) for image in images)
-    pairs = []
     free = {mask.stem: mask.path.name for mask in masks if mask.path not in used}
+    broken = {Path(problem.file).stem for problem in found.problems}  # named already
+    names = Counter((image.split, image.stem) for image in images)
+    seen: dict[tuple[object, ...], Path] = {}
+    pairs = []
     for image in images:
         of_one = matched.get(image.path, [])
         twin = seen.setdefault((image.split, image.others, image.stem), image.path)
         if twin != image.path:
-            problems.append(Problem(image.path, f"one picture called {image.stem}", f"{twin.name} as well"))
+            found.wrong(image.path, f"one picture called {image.stem}", f"{twin.name} as well")
         elif not of_one and image.stem not in broken:
             near = difflib.get_close_matches(image.stem, free, 1, 0.5)
-            hint = f"none; is it {free[near[0]]}? Then give both one name" if near else "none"
-            problems.append(Problem(image.path, "a mask of its name", hint))
-        elif of_one and _conflict(of_one, found.told["pairs"]):
+            hint = f"; is it {free[near[0]]}? Then give both one name" if near else ""
+            found.wrong(image.path, "a mask of its name", f"none{hint}")
+        elif of_one and _conflict(of_one, rule):
             both = " and ".join(str(mask.path.relative_to(folder)) for mask in of_one[:3])
-            problems.append(Problem(image.path, "one mask, or numbered parts of one; take the others away", both))
+            found.wrong(image.path, "one mask, or numbered parts of one; take the others away", both)
         elif of_one:
-            name = image.stem if names[image.split, image.stem] == 1 else "/".join((*image.others, image.stem))
-            affix = MASK_AFFIX.search(of_one[0].stem)
-            word = (affix[1] or affix[2]).lower() if affix else ""
-            objects = word in OBJECTS and len(of_one) == 1
-            pairs.append(Pair(image.split, name, image.path, tuple(m.path for m in of_one), objects=objects))
+            group = "/".join(image.others)
+            name = image.stem if names[image.split, image.stem] == 1 else f"{group}/{image.stem}".lstrip("/")
+            objects = len(of_one) == 1 and _mask_word(of_one[0].stem) in OBJECTS
+            of_image = tuple(mask.path for mask in of_one)
+            pairs.append(Pair(image.split, name, image.path, of_image, group or None, objects=objects))
     for mask in masks:
         if mask.path not in used and mask.stem not in broken:
-            problems.append(Problem(mask.path, "an image of its name", "none"))
-    of = {file.path: file.others for file in images}
-    folders = {of[pair.image] for pair in pairs}
-    if 1 < len(folders) < len(pairs) and all(folders):  # a folder a patient or class
-        pairs = [pair._replace(group="/".join(of[pair.image])) for pair in pairs]
-        groups = sorted({pair.group or "" for pair in pairs})
-        classes = "; if these are classes and not patients, write groups.csv" if len(groups) < FEW_GROUPS else ""
-        found.told["groups"] = f"{len(groups)} folders: {_few(groups)}{classes}"
+            found.wrong(mask.path, "an image of its name", "none")
+
+    found.told["pairs"] = rule
     for what, paths in (("images", [p.image for p in pairs]), ("masks", [m for p in pairs for m in p.masks])):
-        places = sorted({f"{place.relative_to(folder)}/".removeprefix("./") for place in {p.parent for p in paths}})
-        found.told[what] = f"{len(paths)} in {_few([name or 'the folder itself' for name in places], 4)}"
-    kept = {file.path for file in (*images, *masks)}
-    _leave_out(folder, [file.path for file in files if file.path not in kept], "", found)
+        places = sorted(_place(folder, place) or "the folder itself" for place in {path.parent for path in paths})
+        found.told[what] = f"{len(paths)} in {few(places, 4)}" if paths else "none"
+    groups = sorted({pair.group or "" for pair in pairs})
+    if not (1 < len(groups) < len(pairs) and all(groups)):
+        return [pair._replace(group=None) for pair in pairs]
+    classes = "; if these are classes and not patients, write groups.csv" if len(groups) < FEW_GROUPS else ""
+    found.told["groups"] = f"{len(groups)} folders: {few(groups)}{classes}"
     return pairs
 
 
-def _few(names: Sequence[str], most: int = 6) -> str:
-    """Returns some of many names."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _look_around(folder: Path, pictures: Sequence[Path]) -> tuple[Path, list[_File]]:
+    """Returns the folder around all pictures, which may be called anything, and what the rest of each path says."""
+    parents, around = {path.parent for path in pictures}, folder
+    for name in Path(os.path.commonpath(parents or [folder])).relative_to(folder).parts:
+        split, role, words = _meaning(name)
+        if split or (role and len(words) == 1):
+            break
+        around /= name
+    inner = {parent: parent.relative_to(around).parts for parent in parents}
+    files = [_look_at(path, inner[path.parent]) for path in pictures]
+    if not any(file.split for file in files) and all(IN_NAME.fullmatch(file.stem) for file in files):
+        files = [file._replace(split=SPLITS[file.stem.split("_")[0].lower()]) for file in files]
+    return around, files
 
 
-def _leave_out(folder: Path, paths: Iterable[Path], why: str, found: Found) -> None:
-    """Adds what is left out, a line for each folder and suffix."""
-    kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for path in paths:
-        kinds[f"{path.parent.relative_to(folder)}/".removeprefix("./"), path.suffix.lower()].append(path.name)
-    for (where, suffix), names in kinds.items():
-        which = f"{where}{names[0]}" if len(names) == 1 else f"{where}: {len(names)} files {suffix or 'without suffix'}"
-        found.left_out.append(which.removeprefix(": ") + why)
-
-
-def find_pairs(folder: Path, test_fraction: float, problems: list[Problem]) -> Found:
+def find_pairs(folder: Path, test_fraction: float) -> Found:
     """Returns what `lib.data.reading.load_dataset` reads a folder as."""
     found = Found()
-    paths = _walk(folder, found, problems)
-    tables = [path for path in paths if TABLE.fullmatch(path.name)]
+    paths = _walk(folder, found)
     pictures = [path for path in paths if path.suffix.lower() in SUFFIXES]
-    parts = {parent: parent.relative_to(folder).parts for parent in {path.parent for path in pictures}}
-    around = folder  # what all pictures lie in may be called anything
-    for names in zip(*parts.values(), strict=False):
-        words = words_of(names[0])
-        if len(set(names)) > 1 or {*words} & SPLITS.keys() or (len(words) == 1 and _kind(words)):
-            break
-        around = around / names[0]
-    depth = len(around.parts) - len(folder.parts)
-    files = [_look_at(path, parts[path.parent][depth:]) for path in pictures]
-    if files and not any(file.split for file in files) and all(IN_NAME.fullmatch(file.stem) for file in files):
-        files = [file._replace(split=SPLITS[file.stem.split("_")[0].lower()]) for file in files]
-    read = {*pictures, *tables, *(path for path in paths if path.name.lower() == "grade.csv")}
-    rest = [path for path in paths if path not in read]
-    _leave_out(folder, rest, "", found)
+    around, files = _look_around(folder, pictures)
+    tables = [path for path in paths if TABLE.fullmatch(path.name)]
+    tables = tables or [path for path in paths if path.parent == around and path.name.lower() == GRADES]
+    read = {*pictures, *tables}
+    found.leave_out(folder, [path for path in paths if path not in read])
     splits = {file.split for file in files} - {""}
-    if splits:  # what lies beside Train and Test is in neither
-        outside = [file.path for file in files if not file.split]
-        _leave_out(folder, outside, ", in no split", found)
-        files = [file for file in files if file.split]
-    files = [file._replace(split="train") if file.split == "val" and "train" in splits else file for file in files]
+    outside = [file.path for file in files if splits and not file.split]  # beside Train and Test, and in neither
+    found.leave_out(folder, outside, ", in no split")
+    files = [file for file in files if file.split or not splits]
     if not files:
-        shown = _few([path.relative_to(folder).as_posix() for path in paths], 3) or "nothing"
-        zipped = any(path.suffix.lower() in (".zip", ".gz", ".tar", ".7z", ".rar") for path in paths)
-        hint = "; unpack it" if zipped else f"; pictures end in {' '.join(SUFFIXES)}" if paths else ""
-        problems.append(Problem(folder, "pictures and their masks", shown + hint))
+        hint = f"; pictures end in {' '.join(SUFFIXES)}" if paths else ""
+        hint = "; unpack it" if any(path.suffix.lower() in ARCHIVES for path in paths) else hint
+        shown = few([path.relative_to(folder).as_posix() for path in paths], 3) or "nothing"
+        found.wrong(folder, "pictures and their masks", shown + hint)
         return found
-    pairs = _pair_up(folder, files, found, problems)
-    if "val" in splits and "train" in splits:
+    if {"train", "val"} <= splits:
+        files = [file._replace(split="train") if file.split == "val" else file for file in files]
         found.told["splits"] = "validation images joined to the training images"
+    pairs = _pair_up(folder, files, found)
+
     present = {pair.split for pair in pairs}
-    plain = any(part.lower() in SPLITS for inner in parts.values() for part in inner)
-    divide = pairs and (not splits or (present == {"train"} and not plain))  # a folder called train wants one for test
-    for split in ("train", "test"):
+    exact = (part.lower() in SPLITS for path in pictures for part in path.relative_to(folder).parts)
+    divide = pairs and (not splits or (present == {"train"} and not any(exact)))  # train/ wants one called test
+    missing = [split for split in ("train", "test") if split not in present and splits and not divide]
+    for split in missing:
         there = any(file.split == split for file in files)
-        if splits and not (divide or split in present or (there and problems)):  # which say what is wrong there
-            found_there = "images without masks" if there else "none"
-            problems.append(Problem(folder / split, "a folder of images and masks", found_there))
-    if divide and any(left.endswith("in no split") for left in found.left_out):
-        problems.append(Problem(folder / "test", "a folder of images and masks beside train", "none"))
-    pairs = _add_groups(around, pairs, tables, found, problems)
-    if divide and not problems:
-        pairs = _divide(folder, pairs, test_fraction, problems)
-        found.told["splits"] = f"divided here, {test_fraction:.0%} for testing, whole groups together"
-    order = ("train", "test", "testB")
-    found.pairs = sorted(pairs, key=lambda pair: order.index(pair.split) if pair.split in order else 0)
+        if not (there and found.problems):  # which say what is wrong there
+            found.wrong(folder / split, "a folder of images and masks", "images without masks" if there else "none")
+    if divide and outside:
+        found.wrong(folder / "test", "a folder of images and masks beside train", "none")
+    pairs = _add_groups(around, pairs, tables, found)
+    if not pairs and not found.problems:
+        found.wrong(folder, "pictures and their masks", "none but what is left out")
+    if divide and not found.problems:
+        groups = [pair.group or pair.name for pair in pairs]
+        if len(set(groups)) > 1:
+            test = choose_test(groups, test_fraction)
+            splits_of = ["test" if group in test else "train" for group in groups]
+            pairs = [pair._replace(split=split) for pair, split in zip(pairs, splits_of, strict=True)]
+            found.told["splits"] = f"divided here, {test_fraction:.0%} for testing, whole groups together"
+        else:
+            found.wrong(folder, "at least two images, of two groups, to divide", len(set(groups)))
+    found.pairs = sorted(pairs, key=lambda pair: {"test": 1, "testB": 2}.get(pair.split, 0))
     return found
 
 
@@ -365,15 +389,6 @@ def choose_test(groups: Iterable[str], fraction: float) -> set[str]:
     return chosen
 
 
-def _divide(folder: Path, pairs: list[Pair], test_fraction: float, problems: list[Problem]) -> list[Pair]:
-    groups = [pair.name if pair.group is None else pair.group for pair in pairs]
-    if len(set(groups)) < 2:
-        problems.append(Problem(folder, "at least two images, of two groups, to divide", len(set(groups))))
-        return pairs
-    test = choose_test(groups, test_fraction)
-    return [p._replace(split="test" if group in test else "train") for p, group in zip(pairs, groups, strict=True)]
-
-
 def read_table(
     file: str | Path, data: bytes, columns: Sequence[str], keys: int, problems: list[Problem]
 ) -> dict[tuple[str, ...], Row]:
@@ -388,10 +403,8 @@ def read_table(
         All columns of each row by its key.
     """
     try:
-        lines = io.StringIO(data.decode("utf-8-sig"), newline=None)  # None: a bare CR ends a line, too
-        first = lines.readline()
-        lines.seek(0)
-        separator = max(",;\t", key=first.count)
+        lines = io.StringIO(data.decode("utf-8-sig"), newline=None).readlines()  # None: a bare CR ends a line, too
+        separator = max(",;\t", key="".join(lines[:1]).count)
         reader = csv.reader(lines, strict=True, skipinitialspace=True, delimiter=separator)
         rows = [[value.strip() for value in row] for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -412,89 +425,67 @@ def read_table(
         elif empty := [column for column in columns if not row[column]]:
             problems.append(Problem(file, f"a value for {empty[0]} in row {number}", "none"))
         elif key in table:
-            problems.append(Problem(file, f"one row for {' in '.join(key)}", "another in row " + str(number)))
+            problems.append(Problem(file, f"one row for {' in '.join(key)}", f"another in row {number}"))
         else:
             table[key] = row
     return table
 
 
-def _add_groups(
-    folder: Path, pairs: list[Pair], tables: list[Path], found: Found, problems: list[Problem]
-) -> list[Pair]:
-    """Adds patients or groups, sizes before an import and grades, from the folder's table where there is one."""
-    ours = [
-        path
-        for path in tables
-        if folder.is_relative_to(path.parent) and path.name.lower() in ("groups.csv", "images.csv")
-    ]
+def _add_groups(folder: Path, pairs: list[Pair], tables: list[Path], found: Found) -> list[Pair]:
+    """Returns the pairs with patients or groups, sizes before an import and grades, as the folder's table has them."""
+    named = [path for path in tables if path.name.lower() in ("groups.csv", "images.csv", GRADES)]
+    ours = [path for path in named if folder.is_relative_to(path.parent)]
     for path in tables:
         if path not in ours[:1]:
             expected = f"one table beside the pictures, {ours[0].name if ours else 'groups.csv'}"
-            problems.append(Problem(path, expected, "this one; rename it or take it away"))
-    grades = [path for path in folder.iterdir() if path.name.lower() == "grade.csv" and path.is_file()]
+            found.wrong(path, expected, "this one; rename it or take it away")
     if not ours:
-        if grades:
-            return _add_grades(grades[0], pairs, found, problems)
         found.told.setdefault("groups", _hint_of_groups(pairs))
         return pairs
-    file, before = ours[0], len(problems)
-    data = file.read_bytes()
-    header = re.split("[,;\t]", data.decode("utf-8-sig", "replace").splitlines()[0].lower()) if data.strip() else []
-    header = [column.strip(' "') for column in header]
-    usual = "patient" if file.name.lower() == "images.csv" else "group"
-    group = next((name for name in ("group", "patient") if name in header), usual)
-    split = ["split"] if "split" in header or file.name.lower() == "images.csv" else []
-    table = read_table(file, data, ["name", *split, group], 1 + len(split), problems)
-    if len(problems) > before:
+    file, before = ours[0], len(found.problems)
+    data, kind = file.read_bytes(), file.name.lower()
+    keys: list[tuple[str, ...]]
+    if kind == GRADES:
+        columns = ["name", "patient ID"]
+        keys = [(IN_GRADES.get(pair.split, "") + pair.name.split("_")[-1].lstrip("0"),) for pair in pairs]
+    else:
+        first = "".join(data.decode("utf-8-sig", "replace").lower().splitlines()[:1])
+        header = [column.strip(' "') for column in re.split("[,;\t]", first)]
+        usual = ["split", "patient"] if kind == "images.csv" else ["group"]
+        split = ["split"] if "split" in header + usual else []
+        columns = ["name", *split, next((name for name in ("group", "patient") if name in header), usual[-1])]
+        keys = [(pair.name, pair.split)[: len(columns) - 1] for pair in pairs]
+    table = read_table(file, data, columns, len(columns) - 1, found.problems)
+    if len(found.problems) > before:
         return pairs
     rows = {
-        (_without_suffix(name), *(SPLITS.get(part.lower(), part) for part in parts)): row
-        for (name, *parts), row in table.items()
+        (_stem(name), *(SPLITS.get(split.lower(), split) for split in splits)): row
+        for (name, *splits), row in table.items()
     }
-    keys: list[tuple[str, ...]] = [(pair.name, pair.split)[: 1 + len(split)] for pair in pairs]
-    for key in rows.keys() - set(keys) if not before else ():  # or of an image that is there and has lost its mask
-        problems.append(Problem(file, "rows for images of this folder", f"one for {' in '.join(key)}"))
-    for key in sorted(set(keys) - rows.keys()):
-        problems.append(Problem(file, f"a row for {' in '.join(key)}", "none"))
-    if len(problems) > before:
+    if kind != GRADES and not before:  # a row may be of an image that is there and has lost its mask
+        for key in rows.keys() - set(keys):
+            found.wrong(file, "rows for images of this folder", f"one for {' in '.join(key)}")
+    for key in set(keys) - rows.keys():
+        found.wrong(file, f"a row for {' in '.join(key)}", "none")
+    if len(found.problems) > before:
         return pairs
-    found.told["groups"] = f"{len({row[group] for row in table.values()})} in {file.name}"
+    of_pairs = [rows[key] for key in keys]
+    found.told["groups"] = f"{len({row[columns[-1]] for row in of_pairs})} in {file.name}"
+    grade = "grade (GlaS)" if kind == GRADES else "grade"
     return [
-        pair._replace(group=rows[key][group], original=_original(rows[key]), grade=rows[key].get("grade") or None)
-        for pair, key in zip(pairs, keys, strict=True)
+        pair._replace(group=row[columns[-1]], original=_original(row), grade=row.get(grade) or None)
+        for pair, row in zip(pairs, of_pairs, strict=True)
     ]
-
-
-def _without_suffix(name: str) -> str:
-    name = unicodedata.normalize("NFC", name)
-    return str(Path(name).with_suffix("")) if Path(name).suffix.lower() in SUFFIXES else name
 
 
 def _hint_of_groups(pairs: list[Pair]) -> str:
     """Returns that groups are not known, and which ones the names look like."""
     starts = Counter(match[1] for pair in pairs if (match := re.match(r"(.*?\d.*?)[._ -]+[^._ -]+$", pair.name)))
     if len(pairs) >= 4 and 1 < len(starts) <= len(pairs) / 2 and starts.total() == len(pairs):
-        return f"none known; names look like patients ({_few(sorted(starts), 3)}): write groups.csv with name,group"
+        return f"none known; names look like patients ({few(sorted(starts), 3)}): write groups.csv with name,group"
     return "none known: each image counts as one of its own"
 
 
-def _add_grades(file: Path, pairs: list[Pair], found: Found, problems: list[Problem]) -> list[Pair]:
-    """Adds patients and grades from the table of the Warwick-QU images, which calls image_07 of Train train_7."""
-    table = read_table(file, file.read_bytes(), ("name", "patient ID"), 1, problems)
-    originals = {"train": "train_", "test": "testA_", "testB": "testB_"}
-    with_patients = []
-    for pair in pairs:
-        name = originals.get(pair.split, "") + re.split("[_]", pair.name)[-1].lstrip("0")
-        row = table.get((name,))
-        if row is None and table:
-            problems.append(Problem(file, f"a row for {name}", "none"))
-        row = row or {}
-        with_patients.append(pair._replace(group=row.get("patient ID"), grade=row.get("grade (GlaS)") or None))
-    found.told["groups"] = f"{len({pair.group for pair in with_patients})} patients in {file.name}"
-    return with_patients
-
-
 def _original(row: Row) -> tuple[int, int] | None:
-    height, width = (row.get(column, "") for column in ("height", "width"))
-    known = all(value.isascii() and value.isdecimal() and len(value) < 7 for value in (height, width))
-    return (int(height), int(width)) if known else None
+    size = re.fullmatch(r"([0-9]{1,6}) ([0-9]{1,6})", f"{row.get('height')} {row.get('width')}")
+    return (int(size[1]), int(size[2])) if size else None

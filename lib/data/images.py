@@ -2,13 +2,14 @@
 
 import logging
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
@@ -16,10 +17,11 @@ from lib._errors import Problem, reason
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")  # a decoder more is one more that a file can attack
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k")
-EIGHT_BIT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}  # Pillow gives 16 bit colour as the upper 8 bits
+MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N"}  # of Pillow, that are read
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin, the large ones with +
 SMALLEST, LARGEST = 8, 89_478_485  # pixels: of a side, less is a placeholder; of all, Pillow's limit, 270 MB as RGB
 NEITHER = 0.1  # share of a mask's pixels that may lie between its two values (from 10% to 90% of the way)
-ORIENTATION = 274  # tag of EXIF and TIFF
+ORIENTATION, ICC_PROFILE = 274, 34675  # tags of EXIF and TIFF
 BITS = "8 or 16 bits a channel, grey or RGB; save it so"
 Image.MAX_IMAGE_PIXELS = None  # checked here, with a message that says what to do
 # What Pillow warns of, such as a damaged tag, keeps it from reading the pixels, which is said, or does not matter.
@@ -28,29 +30,21 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of dama
 
 
 class Pixels(NamedTuple):
-    """What a file holds: stored values (height, width) or (height, width, channels), and what is told beside them.
+    """What a file holds: stored values, and what is told beside them."""
 
-    Attributes:
-        palette: RGB of each value, (values, 3), or None. white_is_zero: whether the format says so.
-        facts: what was done or ignored, by a name of few words.
-    """
-
-    values: np.ndarray
-    palette: UInt8[np.ndarray, "colour 3"] | None = None
-    white_is_zero: bool = False
-    facts: tuple[str, ...] = ()
+    values: np.ndarray  # (height, width) or (height, width, channels)
+    palette: UInt8[np.ndarray, "value 3"] | None  # RGB of each value
+    orientation: int  # as EXIF and TIFF number it
+    profile: bool  # whether there is a colour profile
+    white_is_zero: bool = False  # whether the format says so
 
 
 class Rule(NamedTuple):
-    """By which rule of `read_mask` a mask was read.
-
-    Attributes:
-        levels: the values that stand for foreground. neither: share of pixels that were neither of two values.
-    """
+    """By which rule of `read_mask` a mask was read."""
 
     name: str
-    levels: tuple[int, ...] = ()
-    neither: float = 0.0
+    levels: tuple[int, ...] = ()  # the values that stand for foreground
+    neither: float = 0.0  # share of pixels that were neither of two values
 
 
 class Mask(NamedTuple):
@@ -67,24 +61,22 @@ def size_text(pixels: np.ndarray) -> str:
 
 def read_size(file: Path) -> tuple[int, int] | None:
     """Returns height and width from a file's header, None where it cannot be read."""
-    try:
-        with Image.open(file) as image:
-            turned = image.getexif().get(ORIENTATION, 1) > 4
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception:  # whatever it is, reading the pixels will say so
-        return None
+    with suppress(Exception), Image.open(file) as image:  # whatever is wrong, reading the pixels will say so
+        turned = image.getexif().get(ORIENTATION, 1) > 4
+        return (image.width, image.height) if turned else (image.height, image.width)
+    return None
 
 
 def read_image(file: Path | BytesIO, name: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """Reads a picture as RGB: grey becomes three equal channels, a palette its colours, alpha is dropped.
 
     Returns:
-        (height, width, 3), uint8 or, where more than 8 bits are stored, uint16; and the facts of `Pixels`.
+        (height, width, 3), uint8 or, where more than 8 bits are stored, uint16; and what was done or ignored.
 
     Raises:
         Problem: not one picture of 8 or 16 bits unsigned, from 8x8 pixels to 89 million; or damaged.
     """
-    values, palette, white_is_zero, facts = _read(file, name)
+    values, palette, orientation, profile, white_is_zero = _read(file, name)
     if palette is not None:
         values = palette[values]
     if values.dtype not in (np.uint8, np.uint16) or (values.ndim == 3 and values.shape[2] not in (2, 3, 4)):
@@ -96,9 +88,10 @@ def read_image(file: Path | BytesIO, name: str | Path) -> tuple[np.ndarray, tupl
         values = 255 - values
     if min(values.shape[:2]) < SMALLEST:
         raise Problem(name, f"at least {SMALLEST}x{SMALLEST} pixels", size_text(values))
-    grey = values.ndim == 2 or values.shape[2] == 2
-    rgb = np.repeat(values.reshape(*values.shape[:2], -1)[..., :1], 3, axis=2) if grey else values[..., :3]
-    return rgb, facts
+    if values.ndim == 2 or values.shape[2] == 2:
+        values = np.repeat(np.atleast_3d(values)[..., :1], 3, axis=2)
+    facts = {"colour profile ignored": profile, "EXIF orientation applied": orientation in range(2, 9)}
+    return values[..., :3], tuple(fact for fact, holds in facts.items() if holds)
 
 
 def read_mask(file: Path | BytesIO, name: str | Path, foreground: Collection[int] = (), objects: bool = False) -> Mask:
@@ -117,49 +110,50 @@ def read_mask(file: Path | BytesIO, name: str | Path, foreground: Collection[int
     Raises:
         Problem: none of the rules fits, or white might stand for background, or as `read_image`.
     """
-    values, palette, white_is_zero, _ = _read(file, name)
-    values = _one_channel(values, name)
+    values, palette, _, _, white_is_zero = _read(file, name)
+    values, coloured = _one_channel(values, name)
     if foreground:
         return Mask(np.isin(values, list(foreground)), Rule("FOREGROUND"))
     if white_is_zero or (palette is not None and _white_first(palette, values)):
         found = "0 shown as white; FOREGROUND=255, say, tells which stored value is foreground"
         raise Problem(name, "a mask whose 0 is background and shown as black", found)
     levels = np.unique(values)
-    if len(levels) == 1 or (len(levels) == 2 and levels[0] == 0):
-        return Mask(values != 0, Rule("two values", tuple(int(level) for level in levels if level)))
-    if (neither := _neither(values, levels)) is not None:
-        return Mask(values >= (int(levels[0]) + int(levels[-1])) / 2, Rule("nearly two values", neither=neither))
-    if objects or _in_one_piece(values, levels):
-        return Mask(values != 0, Rule("numbered objects", tuple(int(level) for level in levels if level)))
-    raise Problem(name, "a mask of two values, 0 and another", _hint(levels))
-
-
-def _one_channel(values: np.ndarray, name: str | Path) -> np.ndarray:
-    """Returns equal channels as one, and colours, where they differ, as 0xRRGGBB; alpha does not count."""
-    if values.dtype.kind not in "bui":
-        raise Problem(name, "a mask of integers; save it as PNG of 8 or 16 bits", str(values.dtype))
-    if values.ndim == 2:
-        return values
-    colours = values[..., : {2: 1, 4: 3}.get(values.shape[2], values.shape[2])]
-    if (colours == colours[..., :1]).all():
-        return np.asarray(colours[..., 0])
-    if colours.shape[2] != 3 or colours.dtype != np.uint8:
-        raise Problem(name, "a mask of one channel, or of equal ones", f"{colours.shape[2]} that differ")
-    packed = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    if len(levels := np.unique(packed)) > 2 or levels[0] != 0:
-        if len(levels) > 16:  # JPEG of colours, or a photograph
-            raise Problem(name, "a mask of one channel, or of equal ones", f"{len(levels)} colours")
+    others = tuple(levels[levels != 0].tolist())
+    if coloured and (levels[0] != 0 or len(others) > 1):
         listed = ", ".join(f"0x{level:06x}" for level in levels[:4])
         found = f"{len(levels)}: {listed}; FOREGROUND=0x{levels[-1]:06x} tells what is foreground"
         raise Problem(name, "a mask of two colours, black and another", found)
-    return np.asarray(packed)
+    if len(levels) == 1 or (len(levels) == 2 and levels[0] == 0):
+        return Mask(values != 0, Rule("two values", others))
+    if (neither := _neither(values, levels)) is not None:
+        return Mask(values >= (int(levels[0]) + int(levels[-1])) / 2, Rule("nearly two values", neither=neither))
+    if objects or _in_one_piece(values, levels):
+        return Mask(values != 0, Rule("numbered objects", others))
+    raise Problem(name, "a mask of two values, 0 and another", _hint(levels.tolist()))
+
+
+def _one_channel(values: np.ndarray, name: str | Path) -> tuple[np.ndarray, bool]:
+    """Returns equal channels as one, or colours, where they differ, as 0xRRGGBB, and which; alpha does not count."""
+    if values.dtype.kind not in "bui":
+        raise Problem(name, "a mask of integers; save it as PNG of 8 or 16 bits", str(values.dtype))
+    if values.ndim == 2:
+        return values, False
+    colours = values[..., : {2: 1, 4: 3}.get(values.shape[2])]
+    if (colours == colours[..., :1]).all():
+        return colours[..., 0], False
+    if colours.shape[2] != 3 or colours.dtype != np.uint8:
+        raise Problem(name, "a mask of one channel, or of equal ones", f"{colours.shape[2]} that differ")
+    packed = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    if len(levels := np.unique(packed)) > 16:  # JPEG of colours, or a photograph
+        raise Problem(name, "a mask of one channel, or of equal ones", f"{len(levels)} colours")
+    return packed, True
 
 
 def _white_first(palette: np.ndarray, values: np.ndarray) -> bool:
     """Returns whether 0 is shown brighter than every other value that occurs."""
-    shown = palette.astype(int).sum(axis=1)
-    others = [shown[level] for level in np.unique(values) if level and level < len(shown)] or [0]
-    return bool(shown[0] > max(others) and shown[0] >= 3 * 128)
+    shown = palette.sum(axis=1, dtype=int)
+    others = shown[np.unique(values[values > 0])]
+    return bool(shown[0] > others.max(initial=0) and shown[0] >= 3 * 128)
 
 
 def _neither(values: np.ndarray, levels: np.ndarray) -> float | None:
@@ -185,11 +179,10 @@ def _in_one_piece(values: np.ndarray, levels: np.ndarray) -> bool:
     return sum(count > 1 for count in pieces) <= 0.1 * len(pieces)
 
 
-def _hint(levels: Int64[np.ndarray, " level"] | np.ndarray) -> str:
+def _hint(levels: Sequence[int]) -> str:
     """Returns what was found in a mask, and what its pattern suggests."""
-    shown = ", ".join(str(int(level)) for level in levels[:4]) + (", ..." if len(levels) > 4 else "")
-    small = [int(level) for level in levels if 0 < level < 255]
-    ask = f"FOREGROUND={small[0] if small else int(levels[-1])} tells what is foreground"
+    small = [level for level in levels if 0 < level < 255]
+    ask = f"FOREGROUND={small[0] if small else levels[-1]} tells what is foreground"
     if levels[-1] == 255 and len(small) < 32 and max(small, default=255) < 64:
         hint = f"255 beside small numbers looks like a void border, which scores cannot leave out; {ask}"
     elif levels[0] != 0:
@@ -198,7 +191,7 @@ def _hint(levels: Int64[np.ndarray, " level"] | np.ndarray) -> str:
         hint = f"classes, or objects in pieces; {ask}"
     else:
         hint = f"greys want a threshold first, or {ask}"
-    return f"{len(levels)}: {shown}; {hint}"
+    return f"{len(levels)}: {', '.join(map(str, levels[:4]))}{', ...' * (len(levels) > 4)}; {hint}"
 
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
@@ -211,36 +204,11 @@ def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _read(file: Path | BytesIO, name: str | Path) -> Pixels:
-    """Returns what is stored in a file, upright."""
+    """Returns what is stored in a file, upright; 1 bit as 0 and 255."""
     try:
         with file.open("rb") if isinstance(file, Path) else BytesIO(file.getvalue()) as opened:
-            head = opened.read(4)
-        if head[:2] in (b"II", b"MM") and head[2:] in (b"*\0", b"\0*", b"+\0", b"\0+"):
-            return _read_tiff(file, name)
-        with Image.open(file, formats=FORMATS) as image:
-            pictures = getattr(image, "n_frames", 1)
-            if pictures != 1 and image.format != "MPO":  # a camera's previews: the first picture is meant
-                raise Problem(name, "one picture; save each as a file of its own", f"{pictures} in one file")
-            _check_pixels(name, image.width, image.height)
-            facts = ["colour profile ignored"] if image.info.get("icc_profile") else []
-            try:
-                orientation = image.getexif().get(ORIENTATION, 1)
-            except Exception:  # a broken EXIF block says nothing of the pixels
-                orientation = 1
-            if orientation in range(2, 9):
-                facts.append("EXIF orientation applied")
-            if image.mode.startswith("I;16"):
-                values, palette = np.asarray(image).astype(np.uint16), None
-            elif image.mode not in EIGHT_BIT_MODES:
-                raise Problem(name, BITS, {"F": "floating point", "I": "32 bits"}.get(image.mode, image.mode))
-            else:
-                colours = image.getpalette() if image.mode == "P" else None
-                palette = None if colours is None else np.array([*colours, *[0] * (768 - len(colours))], np.uint8)
-                values = np.asarray(image.convert("RGB") if image.mode == "PA" else image)
-            if values.dtype == np.bool_:
-                values = values * np.uint8(255)
-            shown = None if palette is None else palette.reshape(-1, 3)
-            return Pixels(_upright(values, orientation), shown, facts=tuple(facts))
+            is_tiff = opened.read(4) in TIFF
+        pixels = _read_tiff(file, name) if is_tiff else _read_other(file, name)
     except Problem:
         raise
     except UnidentifiedImageError as error:
@@ -248,12 +216,33 @@ def _read(file: Path | BytesIO, name: str | Path) -> Pixels:
         raise Problem(name, "a readable image", known) from error
     except Exception as error:  # decoders raise nearly anything for damaged files, by format and by damage
         raise Problem(name, "a readable image", reason(error)) from error
+    values = pixels.values * np.uint8(255) if pixels.values.dtype == np.bool_ else pixels.values
+    return pixels._replace(values=_upright(values, pixels.orientation))
 
 
 def _check_pixels(name: str | Path, width: int, height: int) -> None:
     if width * height > LARGEST:
         expected = f"at most {LARGEST // 10**6} million pixels; cut it into tiles"
         raise Problem(name, expected, f"{width}x{height}")
+
+
+def _read_other(file: Path | BytesIO, name: str | Path) -> Pixels:
+    with Image.open(file, formats=FORMATS) as image:
+        pictures = getattr(image, "n_frames", 1)
+        if pictures != 1 and image.format != "MPO":  # a camera's previews: the first picture is meant
+            raise Problem(name, "one picture; save each as a file of its own", f"{pictures} in one file")
+        _check_pixels(name, image.width, image.height)
+        if image.mode not in MODES:
+            raise Problem(name, BITS, {"F": "floating point", "I": "32 bits"}.get(image.mode, image.mode))
+        try:
+            orientation = image.getexif().get(ORIENTATION, 1)
+        except Exception:  # a broken EXIF block says nothing of the pixels
+            orientation = 1
+        colours = image.getpalette() if image.mode == "P" else None
+        palette = np.array([*colours, *[0] * (768 - len(colours))], np.uint8).reshape(-1, 3) if colours else None
+        values = np.asarray(image.convert("RGB") if image.mode == "PA" else image)
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        return Pixels(values, palette, orientation, bool(image.info.get("icc_profile")))
 
 
 def _read_tiff(file: Path | BytesIO, name: str | Path) -> Pixels:
@@ -270,19 +259,12 @@ def _read_tiff(file: Path | BytesIO, name: str | Path) -> Pixels:
         kind = tifffile.PHOTOMETRIC(page.photometric).name
         if kind not in ("RGB", "MINISBLACK", "MINISWHITE", "PALETTE", "YCBCR"):
             raise Problem(name, BITS, kind)
-        values = page.asarray()
-        if page.axes == "SYX":
-            values = np.moveaxis(values, 0, 2)
         if page.axes not in ("YX", "YXS", "SYX"):
             raise Problem(name, "one picture of height and width", f"axes {page.axes}")
-        if values.dtype == np.bool_:
-            values = values * np.uint8(255)
+        values = np.moveaxis(page.asarray(), 0, 2) if page.axes == "SYX" else page.asarray()
         palette = (page.colormap >> 8).T.astype(np.uint8) if kind == "PALETTE" else None
-        tag = page.tags.get(ORIENTATION)
-        orientation = int(tag.value) if tag else 1
-        facts = ["orientation applied"] if orientation in range(2, 9) else []
-        facts += ["colour profile ignored"] if 34675 in page.tags else []
-        return Pixels(_upright(values, orientation), palette, kind == "MINISWHITE", tuple(facts))
+        orientation = page.tags.valueof(ORIENTATION, 1)
+        return Pixels(values, palette, int(orientation), ICC_PROFILE in page.tags, kind == "MINISWHITE")
 
 
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

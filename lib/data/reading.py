@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
+from jaxtyping import Bool
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
@@ -26,12 +27,14 @@ SUBJECTS = ("images", "masks", "pairs", "splits", "groups")  # of what is told o
 FEWEST_LEVELS = 16  # of 256 that the training images have to use, but for one value in a thousand
 
 
-class Reading(NamedTuple):
-    """What a folder was read as, the dataset that it makes unless there are problems, and these."""
+class Read(NamedTuple):
+    """A pair at its size in the dataset, with its original one, what was done to it, and its masks' rules."""
 
-    found: Found
-    dataset: Dataset | None
-    problems: list[Problem]
+    image: np.ndarray
+    mask: Bool[np.ndarray, "height width"]
+    original: tuple[int, int]
+    facts: tuple[str, ...]
+    rules: list[Rule]
 
 
 def load_dataset(
@@ -76,7 +79,9 @@ def load_dataset(
         colours = load_dataset(source, size=size, test_fraction=test_fraction, foreground=foreground, key=key)
         return cache.read(colours.key, stain) or cache.write(unmixed(colours))
     if source == SYNTHETIC:
-        dataset = _draw(size or SIZE)
+        drawn = cache.key_of(SYNTHETIC, size or SIZE)
+        made = cache.read(drawn, "rgb")
+        dataset = made or cache.write(Dataset(SYNTHETIC, *draw_dataset(size=size or SIZE), key=drawn))
     else:
         folder = user_path(source)
         if not folder.is_dir():
@@ -96,14 +101,8 @@ def foreground_values(text: str) -> tuple[int, ...]:
     try:
         return tuple(sorted({int(value, 0) for value in text.split(",")})) if text else ()
     except ValueError:
-        raise UserError(
-            f"FOREGROUND={text}: expected values of masks such as 1,2 or 0xff0000, found {text!r}"
-        ) from None
-
-
-def _draw(size: int) -> Dataset:
-    key = cache.key_of(SYNTHETIC, size)
-    return cache.read(key, "rgb") or cache.write(Dataset(SYNTHETIC, *draw_dataset(size=size), key=key))
+        expected = "expected values of masks such as 1,2 or 0xff0000"
+        raise UserError(f"FOREGROUND={text}: {expected}, found {text!r}") from None
 
 
 def first_of(problems: Sequence[Problem], hint: str = "") -> str:
@@ -113,141 +112,122 @@ def first_of(problems: Sequence[Problem], hint: str = "") -> str:
 
 def read_folder(
     folder: Path, size: int | None = None, test_fraction: float = 0.4, foreground: tuple[int, ...] = ()
-) -> Reading:
-    """Reads a folder as `load_dataset` says, to its end: whatever is wrong with it is among the problems."""
-    problems: list[Problem] = []
+) -> tuple[Found, Dataset | None, list[Problem]]:
+    """Reads a folder as `load_dataset` says, to its end.
+
+    Returns:
+        What it was read as; the dataset that it makes, None where something is wrong with it; and all that is.
+    """
     try:
-        found = find_pairs(folder, test_fraction, problems)
+        found = find_pairs(folder, test_fraction)
     except OSError as error:  # a folder may be listed, but not entered
-        unread = Problem(error.filename or folder, "a path that can be read", reason(error))
-        return Reading(Found(), None, [*problems, unread])
-    key = "" if problems else _key_of(found, size, foreground)
+        found = Found(problems=[Problem(error.filename or folder, "a path that can be read", reason(error))])
+    key = "" if found.problems else _key_of(found, size, foreground)
     if key and (kept := cache.read(key, "rgb")):
-        return Reading(found, kept, [])
-    facts: list[str] = []
-    splits = _read_pairs(folder, found.pairs, size, foreground, facts, problems) if found.pairs else {}
-    if key and not problems and key != _key_of(found, size, foreground):
-        problems.append(Problem(folder, "files that stay as they are while they are read", "some that changed"))
-    if problems or not key:
-        return Reading(found, None, sorted(problems, key=lambda p: (p.file, p.expected, p.found)))
-    train, test, test_b = (splits.get(which) for which in ("train", "test", "testB"))
-    if train is None or test is None:  # find_pairs has named what is missing
-        return Reading(found, None, problems)
-    name, notes = folder.resolve().name, (*notes_of(found), *facts)
-    return Reading(found, cache.write(Dataset(name, train, test, test_b, key=key, notes=notes)), [])
+        return found, kept, []
+    splits = _read_pairs(folder, found, size, foreground) if found.pairs else {}
+    if not found.problems and key != _key_of(found, size, foreground):
+        found.wrong(folder, "files that stay as they are while they are read", "some that changed")
+    if found.problems:
+        return found, None, sorted(found.problems, key=lambda p: (p.file, p.expected, p.found))
+    three = splits["train"], splits["test"], splits.get("testB")
+    return found, cache.write(Dataset(folder.resolve().name, *three, key=key, notes=notes_of(found))), []
 
 
 def _key_of(found: Found, *parameters: object) -> str:
     """Returns the key of what a folder holds: its pairs, and their files as the system describes them."""
-    paths = [path for pair in found.pairs for path in (pair.image, *pair.masks)]
-    files = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in (path.stat() for path in paths)]
-    return cache.key_of([str(pair) for pair in found.pairs], files, notes_of(found), parameters)
+    stats = [path.stat() for pair in found.pairs for path in (pair.image, *pair.masks)]
+    files = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
+    return cache.key_of([str(pair) for pair in found.pairs], files, found.told, found.left_out, parameters)
 
 
 def notes_of(found: Found) -> tuple[str, ...]:
-    """Returns what a folder was read as and what was left out, as `Dataset.notes` tell it."""
+    """Returns what a folder was read as, what was left out and what was done, as `Dataset.notes` tell it."""
     told = [f"{subject}: {found.told[subject]}" for subject in SUBJECTS if subject in found.told]
-    return (*told, *(f"left out: {text}" for text in found.left_out))
+    return (*told, *(f"left out: {text}" for text in found.left_out), *found.facts)
 
 
-def _shape(pairs: Sequence[Pair], size: int | None, pool: ThreadPoolExecutor) -> tuple[int, int]:
-    """Returns the height and width that all images get; raises Problem where they would keep one that is too large."""
-    beside = all(pair.image.parent == pair.masks[0].parent for pair in pairs)
-    sizes = set(pool.map(read_size, [pair.image for pair in pairs])) if beside and not size else set()
+def _shape(found: Found, size: int | None, pool: ThreadPoolExecutor) -> tuple[int, int]:
+    """Returns the height and width that all images get: the given size, or their own if all have one and it will do."""
+    images = [pair.image for pair in found.pairs]
+    beside = all(pair.image.parent == pair.masks[0].parent for pair in found.pairs)
+    sizes = set(pool.map(read_size, images)) if beside and not size else set()
     height, width = (sizes.pop() or (1, 1)) if len(sizes) == 1 else (1, 1)
     if height % 2 or width % 2:  # pooling halves sides
         return (size or SIZE,) * 2
-    if height not in SIDES or width not in SIDES or height * width > LARGEST_KEPT:
-        expected = f"images that can keep their size, of sides from {SIDES[0]} and {LARGEST_KEPT} pixels at most"
-        memory = f" ({height * width * BYTES_A_PIXEL / 1e9:.1f} GB a process in training)"
-        found = f"{width}x{height} pixels{memory * (height * width > LARGEST_KEPT)}; give SIZE={SIZE}, say"
-        raise Problem(pairs[0].image.parent, expected, found)
-    return height, width
+    if height in SIDES and width in SIDES and height * width <= LARGEST_KEPT:
+        return height, width
+    memory = f" ({height * width * BYTES_A_PIXEL / 1e9:.1f} GB a process in training)"
+    found.wrong(
+        images[0].parent,
+        f"images that can keep their size, of sides from {SIDES[0]} and {LARGEST_KEPT} pixels at most",
+        f"{width}x{height} pixels{memory * (height * width > LARGEST_KEPT)}; give SIZE={SIZE}, say",
+    )
+    return SIZE, SIZE
 
 
-def _read_pairs(
-    folder: Path,
-    pairs: Sequence[Pair],
-    size: int | None,
-    foreground: tuple[int, ...],
-    facts: list[str],
-    problems: list[Problem],
-) -> dict[str, Split]:
-    """Returns the splits; adds what was done and ignored to the facts, and what could not be read to the problems."""
-    with ThreadPoolExecutor(min(8, cores())) as pool:  # decoders let other threads run
+def _read_pair(pair: Pair, shape: tuple[int, int], foreground: tuple[int, ...], problems: list[Problem]) -> Read | None:
+    """Reads an image and joins its masks; adds what is wrong to the problems, and returns None then."""
+    image, parts = None, []
+    try:
+        image, facts = read_image(pair.image, pair.image)
+    except Problem as problem:
+        problems.append(problem)
+    for file in pair.masks:
         try:
-            shape = _shape(pairs, size, pool)
+            part = read_mask(file, file, foreground, pair.objects)
+            if image is not None and part.foreground.shape != image.shape[:2]:
+                sizes = f"{size_text(part.foreground)}, the image {size_text(image)}"
+                raise Problem(file, "its image's size", sizes)
+            parts.append(part)
         except Problem as problem:
             problems.append(problem)
-            return {}
-        images, masks = np.zeros((len(pairs), *shape, 3), np.uint8), np.zeros((len(pairs), *shape), np.bool_)
-        wide: dict[int, np.ndarray] = {}  # images of more than 8 bits, until it is known of how many
+    if image is None or len(parts) < len(pair.masks):
+        return None
+    masks = np.sum([part.foreground for part in parts], axis=0, dtype=np.uint8)  # how many, at each pixel
+    if (masks > 1).sum() > 0.1 * (masks > 0).sum():
+        expected = "parts of one mask that lie beside each other"
+        problems.append(Problem(pair.image, expected, "masks of the same pixels: two observers?"))
+        return None
+    mask, original = resize_mask(np.asarray(masks > 0), shape), (image.shape[0], image.shape[1])
+    return Read(resize_image(image, shape), mask, original, facts, [part.rule for part in parts])
 
-        def read(index: int) -> tuple[tuple[int, int], list[Rule], tuple[str, ...], list[Problem]]:
-            pair, parts = pairs[index], []
-            wrong: list[Problem] = []
-            image = None
-            try:
-                image, told = read_image(pair.image, pair.image)
-            except Problem as problem:
-                wrong.append(problem)
-            for file in pair.masks:
-                try:
-                    parts.append(read_mask(file, file, foreground, pair.objects))
-                    if image is not None and parts[-1].foreground.shape != image.shape[:2]:
-                        found = f"{size_text(parts[-1].foreground)}, the image {size_text(image)}"
-                        wrong.append(Problem(file, "its image's size", found))
-                except Problem as problem:
-                    wrong.append(problem)
-            if wrong or image is None:
-                return (0, 0), [], (), wrong
-            area = sum((part.foreground.astype(np.uint8) for part in parts), np.zeros(image.shape[:2], np.uint8))
-            if (area > 1).sum() > 0.1 * (area > 0).sum():
-                expected = "parts of one mask that lie beside each other"
-                return (0, 0), [], (), [Problem(pair.image, expected, "masks of the same pixels: two observers?")]
-            small = resize_image(image, shape)
-            if small.dtype == np.uint8:
-                images[index] = small
-            else:
-                wide[index] = small
-            masks[index] = resize_mask(area > 0, shape)
-            return (image.shape[0], image.shape[1]), [part.rule for part in parts], told, []
 
-        reading = tqdm(
-            pool.map(read, range(len(pairs))), "reading", len(pairs), unit="image", disable=len(pairs) < MANY
-        )
-        done = list(reading)
-    problems += [problem for _, _, _, wrong in done for problem in wrong]
+def _read_pairs(folder: Path, found: Found, size: int | None, foreground: tuple[int, ...]) -> dict[str, Split]:
+    """Returns the splits; adds what was done and ignored to the facts, and what could not be read to the problems."""
+    pairs, count = found.pairs, len(found.pairs)
+    rules: list[tuple[Pair, Rule]] = []
+    sizes: list[tuple[int, int]] = []
+    facts: Counter[str] = Counter()
+    wide: dict[int, np.ndarray] = {}  # images of more than 8 bits, until it is known of how many
+    with ThreadPoolExecutor(min(8, cores())) as pool:  # decoders let other threads run
+        shape = _shape(found, size, pool)
+        images, masks = np.zeros((count, *shape, 3), np.uint8), np.zeros((count, *shape), np.bool_)
+        reading = pool.map(lambda pair: _read_pair(pair, shape, foreground, found.problems), pairs)
+        for index, read in enumerate(tqdm(reading, "reading", count, unit="image", disable=count < MANY)):
+            if read is not None:
+                (images if read.image.dtype == np.uint8 else wide)[index] = read.image
+                masks[index] = read.mask
+                sizes.append(pairs[index].original or read.original)
+                facts.update(read.facts)
+                rules += [(pairs[index], rule) for rule in read.rules]
+    if found.problems:
+        return {}
     if wide:
         bits = max(8, max(int(image.max()) for image in wide.values()).bit_length())
         for index, image in wide.items():
             images[index] = image >> (bits - 8)
-        facts.append(f"16 bits: {len(wide)} images, of which {bits} bits are used, divided by {2 ** (bits - 8)}")
-    counts = Counter(fact for _, _, told, _ in done for fact in told)
-    facts += [f"{fact}: {count} images" for fact, count in counts.items()]
-    if not problems:
-        rules = [(pair, rule) for pair, (_, of_one, _, _) in zip(pairs, done, strict=True) for rule in of_one]
-        _judge_masks(folder, rules, facts, problems)
-        n_train = sum(pair.split == "train" for pair in pairs)
-        problems += _check_training(folder, images[:n_train], masks[:n_train])
-        if masks.mean(axis=(1, 2)).min() > 0.5:
-            facts.append("warning: more than half of every image is foreground; are the masks inverted?")
-        if not masks[n_train:].any():
-            facts.append("warning: no test mask holds foreground")
+        used = f"{len(wide)} images, of which {bits} bits are used, divided by {2 ** (bits - 8)}"
+        found.facts.append(f"16 bits: {used}")
+    found.facts += [f"{fact}: {number} images" for fact, number in facts.items()]
+    _judge_masks(folder, found, rules)
+    _judge_pixels(folder, found, images, masks)
     splits, start = {}, 0
-    for which in ("train", "test", "testB"):  # in which order the pairs come
-        ours = [pair for pair in pairs if pair.split == which]
-        if not ours:
-            continue
-        part = slice(start, start := start + len(ours))
-        splits[which] = Split(
-            names=tuple(pair.name for pair in ours),
-            images=images[part],
-            masks=masks[part],
-            patients=_known(pair.group for pair in ours),
-            original_sizes=tuple(p.original or s for p, (s, _, _, _) in zip(ours, done[part], strict=True)),
-            grades=_known(pair.grade for pair in ours),
-        )
+    for which, number in Counter(pair.split for pair in pairs).items():  # the pairs of a split lie together
+        part = slice(start, start := start + number)
+        names = tuple(pair.name for pair in pairs[part])
+        patients, grades = (_known(getattr(pair, what) for pair in pairs[part]) for what in ("group", "grade"))
+        splits[which] = Split(names, images[part], masks[part], patients, tuple(sizes[part]), grades)
     return splits
 
 
@@ -257,34 +237,38 @@ def _known(values: Iterable[str | None]) -> tuple[str, ...] | None:
     return None if None in known else cast(tuple[str, ...], known)
 
 
-def _judge_masks(folder: Path, masks: Sequence[tuple[Pair, Rule]], facts: list[str], problems: list[Problem]) -> None:
-    """Adds by which rules masks were read, or that what single masks leave open is undecided over all of them."""
-    rules = Counter(rule.name for _, rule in masks)
-    facts.append("mask rule: " + ", ".join(f"{count} of {name}" for name, count in rules.items()))
-    if neither := [rule.neither for _, rule in masks if rule.name == "nearly two values"]:
+def _judge_masks(folder: Path, found: Found, read: Sequence[tuple[Pair, Rule]]) -> None:
+    """Tells by which rules masks were read, or that what single masks leave open is undecided over all of them."""
+    counts = Counter(rule.name for _, rule in read)
+    found.facts.append("mask rule: " + ", ".join(f"{count} of {name}" for name, count in counts.items()))
+    if neither := [rule.neither for _, rule in read if rule.name == "nearly two values"]:
         share = f"{np.mean(neither):.1%} of the pixels were neither, {max(neither):.1%} in the worst mask"
-        facts.append(f"cut at half of the range: {share}")
-    numbered = {rule.levels for pair, rule in masks if rule.name == "numbered objects" and not pair.objects}
+        found.facts.append(f"cut at half of the range: {share}")
+    numbered = {rule.levels for pair, rule in read if rule.name == "numbered objects" and not pair.objects}
     consecutive = all(levels == tuple(range(1, len(levels) + 1)) for levels in numbered)
-    values = {level for _, rule in masks if rule.name == "two values" for level in rule.levels}
+    values = {level for _, rule in read if rule.name == "two values" for level in rule.levels}
     ask = "; FOREGROUND=1, say, tells which are foreground"
     if numbered and not (consecutive and len(numbered) > 1):
         shown = ", ".join(map(str, max(numbered, key=len)[:4]))
-        problems.append(Problem(folder, "masks whose numbers are objects beyond doubt", f"{shown} may be classes{ask}"))
+        found.wrong(folder, "masks whose numbers are objects beyond doubt", f"{shown} may be classes{ask}")
     elif not numbered and len(values - {255}) > 1:
         shown = ", ".join(map(str, sorted(values)[:4]))
-        problems.append(Problem(folder, "masks with the same two values", f"{shown} in different masks{ask}"))
+        found.wrong(folder, "masks with the same two values", f"{shown} in different masks{ask}")
 
 
-def _check_training(folder: Path, images: np.ndarray, masks: np.ndarray) -> list[Problem]:
-    """Finds what makes training pointless although every single file is fine."""
-    found = []
-    if masks.all() or not masks.any():
-        every = "only foreground" if masks.all() else "none"
-        found.append(Problem(folder, "foreground and background in the training masks", every))
-    counts = sum((np.bincount(image.ravel(), minlength=256) for image in images), np.zeros(256, np.int64))
+def _judge_pixels(folder: Path, found: Found, images: np.ndarray, masks: np.ndarray) -> None:
+    """Finds what makes training pointless although every single file is fine, and what is odd."""
+    n_train = sum(pair.split == "train" for pair in found.pairs)
+    train = masks[:n_train]
+    if train.all() or not train.any():
+        every = "only foreground" if train.all() else "none"
+        found.wrong(folder, "foreground and background in the training masks", every)
+    counts = np.sum([np.bincount(image.ravel(), minlength=256) for image in images[:n_train]], axis=0)
     high = int(np.searchsorted(np.cumsum(counts), 0.999 * counts.sum()))
     if high < FEWEST_LEVELS:
-        expected = "training images that use their range; scale them up"
-        found.append(Problem(folder, expected, f"99.9% of their values are at most {high} of 255"))
-    return found
+        most = f"99.9% of their values are at most {high} of 255"
+        found.wrong(folder, "training images that use their range; scale them up", most)
+    if masks.mean(axis=(1, 2)).min() > 0.5:
+        found.facts.append("warning: more than half of every image is foreground; are the masks inverted?")
+    if not masks[n_train:].any():
+        found.facts.append("warning: no test mask holds foreground")

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float32, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
+from skimage.measure import label
 
 from lib.claims.findings import what_is_missed
 from lib.claims.words import SPLITS
@@ -188,10 +189,12 @@ def figure_prediction(
     """
     mask_pred = probability > THRESHOLD
     numbers = f"DSC {scores['dsc']:.3f}, Dice {scores['dice']:.3f}"
+    parts_pred, parts_true = (label(mask, return_num=True)[1] for mask in (mask_pred, mask_true))
     caption = (
         f"{which.capitalize()} of {n_images} test images by DSC: {name}, {what_is_missed(mask_true, mask_pred)} "
         f"({numbers}). Chosen by its mean DSC over {count_of_runs(n_seeds)}; probability and overlay are the first "
-        f"run's. Foreground is where the probability exceeds {THRESHOLD}."
+        f"run's. Foreground is where the probability exceeds {THRESHOLD}: it falls into {parts_pred} connected parts, "
+        f"the truth into {parts_true}."
     )
     hits, misses, alarms = (
         pixels.mean() for pixels in (mask_true & mask_pred, mask_true & ~mask_pred, ~mask_true & mask_pred)

@@ -1,5 +1,13 @@
 import pytest
-from calibrate import SCENARIOS, calibrate, calibrate_divisions, calibrate_spearman, family_error, write_page
+from calibrate import (
+    SCENARIOS,
+    calibrate,
+    calibrate_divisions,
+    calibrate_plan,
+    calibrate_spearman,
+    family_error,
+    write_page,
+)
 
 STUDIES = 500  # of a simulation: a rate of 5% is then found within 1.9 percentage points, 95% of the time
 
@@ -41,6 +49,16 @@ def test_divisions_narrow_the_interval_of_the_test_split():
     """145 held-out images in place of 60: the reason for the design."""
     over_divisions = calibrate_divisions(SCENARIOS[0], 8, STUDIES, random_state=1)
     assert over_divisions["half-width"] < 0.8 * calibrate(SCENARIOS[0], "test", 20, STUDIES, 1)["half-width"]
+
+
+@pytest.mark.parametrize(("scenario", "effect"), [(0, 0), (1, 0), (4, 2.2), (6, 0)])
+def test_studies_of_the_size_that_is_said_to_decide_do_so_four_times_in_five(scenario, effect, monkeypatch):
+    """By divisions, by patients, and by divisions: the effect is found, or found to be too small."""
+    monkeypatch.setattr("calibrate.PILOTS", 5)
+    plan = calibrate_plan(SCENARIOS[scenario], effect, 4 * STUDIES, random_state=1)
+    assert plan.needed.no_effect == (effect == 0)
+    assert (plan.needed.n_runs is None) == (scenario == 4)
+    assert 0.75 <= plan.power <= 0.85  # Monte Carlo error: 0.02
 
 
 def test_page_says_how_it_came_about(tmp_path, monkeypatch):

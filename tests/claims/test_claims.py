@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import draw_discs
-from records import check_recomputed
+from records import check_recomputed, judgement, written
 from trained import trained_runs
 
 from lib.claims.evidence import Evidence, border_contrast, image_table, of_images
-from lib.claims.intervals import Interval, contrast, image_differences
+from lib.claims.intervals import Interval, Needed, contrast, image_differences
 from lib.claims.verdicts import CLAIMS, PRIMARY, QUOTES, Judgement, NotRun, claim_results, contrasts, judge
 from lib.claims.words import (
     effects_table,
@@ -121,6 +121,38 @@ def test_what_patients_leave_open_seeds_may_decide(dataset: Dataset):
     results = claim_results(judged)
     assert (results["verdict_seeds"], results["verdict"]) == ("supported", "undecided")
     assert results["seed_low"] > 0 > results["ci_low"]
+
+
+def test_an_open_claim_says_what_would_decide_it_and_a_decided_one_does_not(dataset: Dataset):
+    by_image = scores(dataset, seeds=8, shifts=dict.fromkeys(SHIFTS, 0.0))
+    p6 = [n for n, who in zip(dataset.test.names, dataset.test.patients, strict=True) if who == "p6"]
+    by_image.loc[("noise", slice(None), "test", p6), ["dsc", "dice"]] += 0.2
+    judged = {each.claim.id: each for each in judge(quick(by_image, dataset)) if each.metric == "dsc"}
+    opened, decided = judged["C3a"], judged["C5a"]
+    assert (opened.verdict, opened.needed.no_effect, opened.needed.n_runs) == ("undecided", False, None)
+    assert (decided.verdict, decided.needed) == ("not supported", None)
+    assert f"in DSC about {opened.needed.n_patients} patients like these, since more runs" in explain(opened, opened)
+    assert "Deciding it" not in explain(decided, decided)
+    assert claim_results(opened)["needed"] == {
+        "no_effect": False, "n_runs": None, "n_patients": opened.needed.n_patients
+    }  # fmt: skip
+    assert claim_results(decided)["needed"] is None
+
+
+def test_what_would_decide_a_claim_is_said_for_each_score_and_question():
+    needed = Needed(no_effect=True, n_runs=14, n_patients=None)
+    rest = written(verdict="undecided", verdict_seeds="undecided", by_run=[0.02] * 20)
+    dsc = replace(judgement(rest), needed=needed, needed_seeds=replace(needed, n_runs=None), n_divisions=8)
+    dice = replace(dsc, metric="dice", needed=Needed(no_effect=False, n_runs=None, n_patients=40), needed_seeds=None)
+    text = explain(dsc, dice)
+    assert "takes in DSC more than 100 runs of each network, if there is no effect." in text
+    assert (
+        "Deciding it with a power of 80% takes in DSC about 14 divisions, if there is no effect; in Dice about 40 "
+        "patients like these, since more divisions alone would not do, if the effect is as estimated." in text
+    )
+    beyond = replace(needed, n_runs=None)
+    assert "more than 20 times as many patients, or both" in explain(replace(dsc, needed=beyond), dice)
+    assert "about 14" not in explain(replace(dsc, verdict="supported"), dice)
 
 
 def test_few_runs_decide_nothing_whatever_they_show(dataset: Dataset):

@@ -3,11 +3,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from lib.claims.intervals import (
     Contrast,
     Estimate,
+    Interval,
+    Needed,
+    Variance,
     contrast,
     crossed_errors,
     effect_by_seed,
@@ -15,6 +19,8 @@ from lib.claims.intervals import (
     image_differences,
     spearman,
     spearman_over_seeds,
+    to_decide,
+    to_decide_correlation,
 )
 from lib.claims.verdicts import directional_verdict, noninferiority_verdict
 
@@ -116,7 +122,7 @@ def test_two_patients_of_two_images_by_hand():
     # Patient means 1 and 3, runs alike: a t interval on 1 degree of freedom around 2, standard error 1.
     contrast = study([[1, 1, 3, 3], [1, 1, 3, 3]], "aabb")
     found, seeds = contrast.over_patients, contrast.over_seeds
-    assert (found.effect, found.se, found.df, contrast.effective_clusters) == pytest.approx((2, 1, 1, 2))
+    assert (found.effect, found.se, found.df, contrast.variance.clusters) == pytest.approx((2, 1, 1, 2))
     assert (found.ci_low, found.ci_high) == pytest.approx((2 - 12.7062047, 2 + 12.7062047))
     assert (seeds.ci_low, seeds.ci_high, contrast.n_images, contrast.n_patients) == (2, 2, 4, 2)
 
@@ -140,14 +146,14 @@ def test_gap_weighs_train_against_test():
 
 def test_patients_of_equal_sizes_count_in_full_and_unequal_ones_less():
     values = simulated(0, images=12)
-    assert study(values, "aaabbbcccddd").effective_clusters == pytest.approx(4)
-    assert study(values, "aaaaaaaaabcd").effective_clusters < 3
+    assert study(values, "aaabbbcccddd").variance.clusters == pytest.approx(4)
+    assert study(values, "aaaaaaaaabcd").variance.clusters < 3
 
 
 def test_unknown_patients_make_each_image_a_cluster():
     found = study(simulated(0), NINE, known=False)
     assert found.n_patients is None
-    assert found.effective_clusters == pytest.approx(60)
+    assert found.variance.clusters == pytest.approx(60)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -297,7 +303,7 @@ def test_one_seed_tells_no_interval():
     contrast = study(simulated(0, seeds=1), NINE)
     found = contrast.over_patients
     assert np.isfinite(found.effect)
-    unknown = (found.se, found.ci_low, found.p_value, contrast.over_seeds.ci_low, contrast.effective_clusters)
+    unknown = (found.se, found.ci_low, found.p_value, contrast.over_seeds.ci_low, contrast.variance.clusters)
     assert np.isnan(unknown).all()
     assert directional_verdict(found, contrast.n_runs) == "undecided"
     assert np.isnan([holm({"a": found, "b": of_p(0.02)})["a"].ci_low, holm({"a": found})["a"].p_value]).all()
@@ -383,3 +389,88 @@ def test_a_contrast_of_unlike_runs_or_images_is_refused():
         contrast(differences, "tset")
     with pytest.raises(KeyError):
         contrast(differences, "test", {})
+
+
+def over_seeds(effect: float, se: float, n_runs: int = 20) -> tuple[Estimate, Variance]:
+    return Estimate.unadjusted(effect, se, n_runs - 1), Variance.of_seeds(se, n_runs)
+
+
+@pytest.mark.parametrize(("effect", "se"), [(0.012, 0.006), (-0.02, 0.012), (0.011, 0.0075)])
+def test_the_number_of_seeds_that_would_show_an_effect_is_that_of_a_paired_t_test(effect, se):
+    standardized = abs(effect) / (se * 20**0.5)
+    expected = TTestPower().solve_power(effect_size=standardized, alpha=0.05, power=0.8)
+    assert to_decide(*over_seeds(effect, se)) == Needed(False, int(np.ceil(expected)), None)
+
+
+def test_an_effect_within_the_margin_is_planned_to_be_found_too_small():
+    """Two one-sided tests, counted in draws: 80% reject at that number of seeds, and fewer at one less."""
+    estimate, variance = over_seeds(0.003, 0.0045)
+    needed = to_decide(estimate, variance)
+    assert (needed.no_effect, needed.n_patients) == (True, None)
+    rng = np.random.default_rng(1)
+
+    def power(n: int) -> float:
+        draws = rng.normal(0, 0.0045 * 20**0.5, (40_000, n))
+        half_width = stats.t.ppf(0.95, n - 1) * draws.std(axis=1, ddof=1) / n**0.5
+        return float(np.mean(np.abs(draws.mean(axis=1)) + half_width < 0.01))
+
+    assert power(needed.n_runs) == pytest.approx(0.8, abs=0.015)
+    assert power(needed.n_runs - 2) < 0.8
+
+
+def test_what_the_study_had_power_for_already_is_not_planned_again():
+    """No effect would have been found too small by now: more runs are asked to show the one that was found."""
+    assert to_decide(*over_seeds(0.006, 0.0040)).no_effect is True
+    assert to_decide(*over_seeds(0.006, 0.0031)).no_effect is False
+
+
+def test_a_plan_is_for_the_level_of_the_interval_as_it_is_adjusted():
+    estimate, variance = over_seeds(0.012, 0.006)
+    adjusted = holm({"one": estimate, "other": Estimate.unadjusted(0, 1, 19)})["one"]
+    assert to_decide(adjusted, variance).n_runs > to_decide(estimate, variance).n_runs
+
+
+def test_nothing_lost_is_planned_by_the_distance_from_the_margin():
+    """One-sided at 5% where the estimate is above -margin; two-sided where it is below."""
+    estimate, variance = over_seeds(0.001, 0.0062)
+    expected = TTestPower().solve_power(0.011 / (0.0062 * 20**0.5), alpha=0.05, power=0.8, alternative="larger")
+    assert to_decide(estimate, variance, bound=-0.01).n_runs == int(np.ceil(expected))
+    lost, variance = over_seeds(-0.021, 0.0062)
+    expected = TTestPower().solve_power(0.011 / (0.0062 * 20**0.5), alpha=0.05, power=0.8)
+    assert to_decide(lost, variance, bound=-0.01).n_runs == int(np.ceil(expected))
+
+
+def test_patients_are_asked_for_where_runs_alone_would_not_do():
+    of_patients = np.repeat([0.05, 0.15, 0.0, 0.06, 0.09, -0.05], 10)
+    values = np.random.default_rng(0).normal(0, 0.002, (8, 60)) + of_patients
+    found = study(values, "a" * 10 + "b" * 10 + "c" * 10 + "d" * 10 + "e" * 10 + "f" * 10)
+    needed = to_decide(found.over_patients, found.variance)
+    assert needed.n_runs is None
+    assert needed.n_patients > 6
+    assert found.variance.error(8, 6) == pytest.approx((found.over_patients.se, found.over_patients.df))
+    half_as_wide, df = found.variance.error(8, 24)
+    assert half_as_wide == pytest.approx(found.over_patients.se / 2, rel=0.01)
+    assert df > 4 * found.over_patients.df
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_variance_of_a_contrast_is_what_its_error_is_made_of(seed):
+    found = study(simulated(seed), NINE)
+    at_hand = found.variance.error(found.n_runs, found.n_patients)
+    assert at_hand == pytest.approx((found.over_patients.se, found.over_patients.df))
+
+
+def test_an_unknown_error_or_none_has_no_plan():
+    assert to_decide(*over_seeds(0.012, float("nan"))) is None
+    assert to_decide(*over_seeds(0.012, 0.0)) is None
+    assert to_decide(*over_seeds(0.0101, 0.5)) == Needed(False, None, None)
+
+
+def test_a_correlation_is_decided_by_patients_alone():
+    rho = Interval(*np.tanh([0.3, 0.3 - 0.5, 0.3 + 0.5]).tolist(), p_value=0.2)
+    needed = to_decide_correlation(rho, 20, 9)
+    assert needed.n_runs is None
+    se = 0.5 / stats.t.ppf(0.975, 8)
+    expected = TTestPower().solve_power(0.3 / (se * 9**0.5), alpha=0.05, power=0.8)
+    assert needed.n_patients == int(np.ceil(expected))
+    assert to_decide_correlation(Interval(0.3, float("nan"), float("nan"), float("nan")), 20, 9) is None

@@ -10,6 +10,7 @@ from conftest import draw_discs
 from lib.claims import words
 from lib.data.dataset import Dataset, Split
 from lib.runs.plan import variant_config
+from lib.runs.run import Run
 
 
 @pytest.fixture
@@ -120,6 +121,25 @@ def test_the_range_over_images_says_whether_the_two_scores_agree():
     nothing = words.image_range(by_image([0.5, 0.6], [0.0, 0.0]))
     assert "rank correlation is undefined, since one does not vary." in nothing
     assert nothing.endswith("**The network predicts almost no foreground here**: train it longer (`EPOCHS=`).")
+
+
+def test_an_epoch_of_dropout_is_set_beside_one_of_the_baseline():
+    config = variant_config("baseline", 0, 3)
+    slow, fast = (Run(config, None, seconds, [], {}, {}) for seconds in ([0.3, 0.3, 9.0], [0.2, 0.2, 0.1]))
+    said = words.epoch_cost([slow], [fast])
+    assert said.startswith(
+        "An epoch of dropout takes 1.5 times as long as one of the baseline, by the medians (0.3 and"
+    )
+
+
+def test_the_studys_best_and_worst_image_are_ranked_where_the_images_can_be_the_studys(dataset: Dataset):
+    dsc = [0.5] * 60
+    dsc[31], dsc[3], dsc[9] = 0.8, 0.9, 0.1
+    images = replace(dataset, train=replace(dataset.train, names=tuple("a" * 85)))
+    said = words.studys_extremes(by_image(dsc, dsc), images)
+    assert said == "If images 31 and 9 of these are the study's, its best ranks 2 of 60 here, and its worst 60."
+    assert words.studys_extremes(by_image(dsc, dsc), replace(images, name="synthetic")) == ""
+    assert words.studys_extremes(by_image(dsc[:40], dsc[:40]), images) == ""
 
 
 def test_noise_longer_training_and_penalty_are_set_beside_what_they_compare_with():

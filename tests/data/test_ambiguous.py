@@ -206,6 +206,9 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a name in two spellings": (
         lambda d: [save(d / f"images/{unicodedata.normalize(f, 'é')}.png", photo(1)) for f in ("NFC", "NFD")],
         REFUSED, "a mask of its name"),
+    "overlays alone": (
+        both(moved("images/*", "overlay/{}.png"), moved("masks/*", "overlay/m{}.png")),
+        REFUSED, "pictures and their masks, found none but what is left out"),
     "overlays beside": (beside("overlay/{}.png", photo), READ, "left out: overlay/: 8 files .png"),
     "masks in the images' folder": (
         moved("masks/*", "images/{}_mask.png"), READ, "pairs: the image's name and a word"),
@@ -256,6 +259,13 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         lambda d: [(d / n).write_bytes(b"x") for n in ("Thumbs.db", "ehthumbs.db", ".DS_Store", "images/._c0.png")],
         READ, "8 of two values"),
 }  # fmt: skip
+
+
+def test_a_colour_that_is_said_to_be_foreground_is_read(cells: Path):
+    FOLDERS["three colours"][0](cells)
+    _, dataset, problems = read_folder(cells, 40, foreground=(0xFA3253,))
+    assert dataset is not None, problems
+    assert dataset.train.masks.sum() + dataset.test.masks.sum() == sum(disc(i).sum() for i in range(COUNT))
 
 
 @pytest.mark.parametrize("name", FOLDERS)

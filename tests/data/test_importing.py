@@ -477,7 +477,7 @@ def test_check_answers_four_questions_of_a_folder_with_problems(folder: Path, ca
     kinds = [
         "1 x expected a readable image: Test/image_00.png (no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000)",
         "4 x expected a mask of its name: Train/image_00.png (none), Train/image_01.png (none), "
-        "Train/image_02.png (none); and 1 more",
+        "Train/image_02.png (none) and 1 more",
     ]
     text = re.sub(r"Read as:\n(  .*\n)+", "", out)
     assert text == "\n".join(
@@ -538,8 +538,10 @@ def test_check_of_a_good_folder_says_what_is_in_it(few: Path, tmp_path: Path, ca
         f"make report DATASET={folder}",
     ]
     drawn = np.asarray(Image.open(picture))
-    assert drawn.shape == (2 * 132, 4 * 132, 3)  # six pairs, four in a row
+    assert drawn.shape == (2 * 274, 4 * 260, 3)  # six pairs, four in a row, each under its name
     assert ((drawn == (255, 255, 0)).all(axis=2)).sum() > 6 * 128  # outlines
+    assert [(drawn[top : top + 14, 260 * column : 260 * column + 90] < 128).any() for top, column in
+            ((0, 0), (0, 3), (274, 0), (274, 1), (274, 2))] == [True, True, True, True, False]  # fmt: skip
 
 
 def test_make_data_runs_the_command_and_refuses_what_is_not_its_own():

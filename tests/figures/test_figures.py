@@ -332,8 +332,10 @@ NUMBERS = (
     "seed_se",
 )
 OTHERS = [{"measure": name, "effect": 0.01, "ci_low": -0.01, "ci_high": 0.03} for name in ("one", "other")]
+NEEDED = {"no_effect": True, "n_runs": 14, "n_patients": None}
 JUDGED = (
     written(by_run=[0.02, 0.2, 0], also=OTHERS),
+    written(by_run=[0.02] * 6, verdict_seeds="undecided", needed=NEEDED | {"n_runs": None}, needed_seeds=NEEDED),
     written(id="C1", untrained=2, first_gradients={"deeper": 0.1, "baseline": 0.2}, by_run=[0.02, 0.2, 0]),
     written(id="C2", by_run=[0.02, 0.2, 0]),
     written(id="C4b", by_run=[0.02, 0.2, 0]),

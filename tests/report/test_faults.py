@@ -216,7 +216,8 @@ FAULTS = [
     ),
     Fault("files of 100 kB at most", 1, "failed: [Errno 27] File too large", shell='ulimit -f 100; "$@"'),
     mistake(
-        "a mask that is missing", "", before=lambda place: (place.data / "Train" / "label_00.png").unlink(),
+        "a mask that is missing", "{data}/Train/image_00.png: expected a mask of its name",
+        before=lambda place: (place.data / "Train" / "label_00.png").unlink(),
     ),
 ]  # fmt: skip
 

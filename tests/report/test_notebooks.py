@@ -12,7 +12,7 @@ import pytest
 
 from lib._files import ROOT
 from lib.claims.verdicts import CLAIMS, QUOTES
-from lib.report.notebooks import NOTEBOOKS, STUDY_NOTEBOOKS, check_injection, notebook_parameters
+from lib.report.notebooks import NOTEBOOKS, STUDY_NOTEBOOKS, check_injection, chosen, notebook_parameters
 from lib.report.parameters import Parameters
 
 INDEX = ROOT / "notebooks" / "0_index.ipynb"
@@ -86,6 +86,13 @@ def test_parameters_are_those_that_make_report_gives(path):
         name: type(value) for name, value in values.items()
     }
     check_injection(path, values)
+
+
+def test_a_report_of_several_runs_shows_where_they_agree_beside_the_network_of_today():
+    beside = {seeds: chosen(full=False, possible=True, repeats=8, seeds=seeds)[1] for seeds in (1, 2)}
+    assert beside[2] == [*beside[1], 26]
+    assert 26 not in chosen(full=False, possible=False, repeats=8, seeds=2)[1]
+    assert chosen(full=True, possible=True, repeats=8, seeds=2)[1][-5:] == [25, 26, 19, 20, 21]
 
 
 @pytest.mark.parametrize("stem", [stem for stem in READ if stem.startswith("2")])

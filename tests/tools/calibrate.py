@@ -5,17 +5,34 @@ difference between two variants is a sum of normal effects: of the seed, of the 
 that seed, and a residual. The true effect is 0: another moves estimate and interval alike, and coverage is the same.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
 
 from lib._files import ROOT
-from lib.claims.intervals import ALPHA, FEWEST_SEEDS, LEVEL, MARGIN, CrossedErrors, crossed_errors, spearman
+from lib.claims.intervals import (
+    ALPHA,
+    FEWEST_SEEDS,
+    LEVEL,
+    MARGIN,
+    POWER,
+    CrossedErrors,
+    Estimate,
+    Needed,
+    Variance,
+    crossed_errors,
+    mean_variance,
+    spearman,
+    to_decide,
+)
 
 STUDIES = 4000
+PILOTS = 100
+LARGE = 2.2  # standard errors: an effect that an interval holds or not, about as often
 CORRELATIONS = 1000  # studies of Spearman's rho, which are not computed all at once
 BATCH = 250
 RESAMPLES = 999
@@ -126,11 +143,16 @@ def _rates(found: CrossedErrors) -> dict[str, np.ndarray]:
     return {
         "coverage": np.abs(found.effect) <= half_width,
         "supported": found.effect > half_width,
+        "too small": (np.abs(found.effect) <= half_width) & _equivalent(found, found.effect),
         # The same study with a true effect of the margin: the interval holds 0, and both one-sided tests reject.
-        "not supported": (np.abs(found.effect + MARGIN) <= half_width)
-        & (np.abs(found.effect + MARGIN) + stats.t.ppf(1 - ALPHA, found.df) * found.se < MARGIN),
+        "not supported": (np.abs(found.effect + MARGIN) <= half_width) & _equivalent(found, found.effect + MARGIN),
         "half-width": half_width,
     }
+
+
+def _equivalent(found: CrossedErrors, effect: np.ndarray) -> np.ndarray:
+    """Returns of each study whether two one-sided tests show an effect to be smaller than the margin."""
+    return np.abs(effect) + stats.t.ppf(1 - ALPHA, found.df) * found.se < MARGIN
 
 
 def _joined(counts: dict[str, list[np.ndarray]]) -> dict[str, float]:
@@ -197,22 +219,25 @@ def calibrate_spearman(icc: float, correlation: float, studies: int, random_stat
 
 
 def simulate_divisions(
-    scenario: Scenario, divisions: int, studies: int, rng: np.random.Generator
+    scenario: Scenario, divisions: int, studies: int, rng: np.random.Generator, n_patients: int = 16
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns differences on held-out images (study, division, image), and the patient of each image.
 
     Each division puts all patients into five folds at random, and each fold has a network of its own: its seed's effect
-    is one on all images that it holds out, so that a fold's patients move together.
+    is one on all images that it holds out, so that a fold's patients move together. More than 16 patients have as many
+    images as the 16, over and over.
     """
-    patients = np.concatenate([TRAIN, TEST])
+    times = -(-n_patients // 16)
+    patients = (np.concatenate([TRAIN, TEST]) + 16 * np.arange(times)[:, None]).ravel()
+    patients = patients[patients < n_patients]
     shape = studies, divisions
-    folds = np.arange(16) % 5
-    of_patient = rng.permuted(np.broadcast_to(folds, (*shape, 16)), axis=-1)
+    folds = np.arange(n_patients) % 5
+    of_patient = rng.permuted(np.broadcast_to(folds, (*shape, n_patients)), axis=-1)
     draw = _draws(scenario, rng)
     network = draw(scenario.seed, *shape, 5)
     network -= COLLAPSE * ((rng.random(network.shape) < scenario.collapsed) - scenario.collapsed)
-    varying = np.take_along_axis(network, of_patient, axis=-1) + draw(scenario.seed_patient, *shape, 16)
-    patient = draw(scenario.patient, studies, 1, 16)
+    varying = np.take_along_axis(network, of_patient, axis=-1) + draw(scenario.seed_patient, *shape, n_patients)
+    patient = draw(scenario.patient, studies, 1, n_patients)
     if scenario.skewed:
         patient = _skewed(scenario, patient.shape, rng)
     image = draw(scenario.image, studies, 1, len(patients))
@@ -220,14 +245,77 @@ def simulate_divisions(
     return (patient + varying)[..., patients] + image + residual, patients
 
 
+def divided(
+    scenario: Scenario, divisions: int, n_patients: int, studies: int, rng: np.random.Generator
+) -> CrossedErrors:
+    """Returns what studies of divisions into folds find."""
+    differences, patients = simulate_divisions(scenario, divisions, studies, rng, n_patients)
+    return crossed_errors(differences, np.full(len(patients), 1 / len(patients)), patients)
+
+
+def single_studies(found: CrossedErrors) -> list[CrossedErrors]:
+    """Returns what was found in many studies as one for each study."""
+    by_study = {name: values for name, values in vars(found).items() if np.ndim(values)}
+    return [
+        replace(found, **{name: values[[i]] for name, values in by_study.items()}) for i in range(len(found.effect))
+    ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `calibrate_plan` finds.
+
+    Attributes:
+        true: effect. needed: as told from the mean variances of studies of 8 divisions.
+        power: share of studies of that size that find the effect, or that it is too small.
+        own: that share where each study's size is told from the variances of one study of 8 divisions.
+    """
+
+    true: float
+    needed: Needed
+    power: float
+    own: float
+
+
+def calibrate_plan(scenario: Scenario, effect: float, studies: int, random_state: int) -> Plan | None:
+    """Returns what would decide a study of 8 divisions of 16 patients, and how often such studies decide rightly.
+
+    Args:
+        effect: the true one, in standard errors of a study of 8 divisions; 0 for one that should be found too small.
+        studies: simulated; each of the first PILOTS is asked for a plan of its own as well.
+
+    Returns:
+        None where no number of divisions or patients is told, or where it is told for another effect than the true one.
+    """
+    rng = np.random.default_rng(random_state)
+    pilots = divided(scenario, 8, 16, studies, rng)
+    known = mean_variance(pilots, 8, 16)
+    true = effect * known.error(8, 16)[0]
+
+    def plan(variance: Variance) -> Needed | None:
+        needed = to_decide(Estimate.unadjusted(true, *variance.error(8, 16)), variance)
+        told = needed and (needed.n_runs or needed.n_patients) and needed.no_effect == (not effect)
+        return needed if told else None
+
+    def rightly(needed: Needed, count: int) -> np.ndarray:
+        found = divided(scenario, needed.n_runs or 8, needed.n_patients or 16, count, rng)
+        return _rates(replace(found, effect=found.effect + true))["too small" if needed.no_effect else "supported"]
+
+    needed = plan(known)
+    if needed is None:
+        return None
+    own = Counter(plan(mean_variance(one, 8, 16)) for one in single_studies(pilots)[:PILOTS])
+    by_size = [rightly(size, 2 * count) for size, count in own.items() if size]
+    power = np.concatenate([rightly(needed, BATCH) for _ in range(studies // BATCH)])
+    return Plan(true, needed, float(power.mean()), float(np.concatenate(by_size).mean()))
+
+
 def calibrate_divisions(scenario: Scenario, divisions: int, studies: int, random_state: int) -> dict[str, float]:
     """Returns rates as `calibrate` does, of the interval over divisions of all images into folds."""
     rng = np.random.default_rng(random_state)
     counts: dict[str, list[np.ndarray]] = {}
     for _ in range(studies // BATCH):
-        differences, patients = simulate_divisions(scenario, divisions, BATCH, rng)
-        found = crossed_errors(differences, np.full(len(patients), 1 / len(patients)), patients)
-        for name, values in _rates(found).items():
+        for name, values in _rates(divided(scenario, divisions, 16, BATCH, rng)).items():
             counts.setdefault(name, []).append(values)
     return _joined(counts)
 
@@ -340,6 +428,8 @@ def page(studies: int, correlations: int) -> Iterator[str]:
             )
             yield f"| {divisions} | {scenario.name} | {' | '.join(cells)} |"
     yield ""
+    yield from plans(studies)
+    yield ""
     yield "## Spearman's rho"
     yield ""
     yield f"{correlations:,} studies a row, of 60 images of 9 patients and two normal quantities. ICC: the share of"
@@ -361,6 +451,31 @@ def page(studies: int, correlations: int) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- |"
     for s in SCENARIOS:
         yield f"| {s.name} | {s.seed} | {s.patient} | {s.image} | {s.seed_patient} | {s.residual} |"
+
+
+def plans(studies: int) -> Iterator[str]:
+    """Yields the lines of the section on the size of a study that would decide."""
+    yield "## What would decide an open verdict"
+    yield ""
+    yield "After 8 divisions of 16 patients, a report says how many divisions would decide what is open with a power of"
+    yield f"{POWER:.0%}, or how many patients where no number of divisions would. Two effects in each scenario: 0, which"
+    yield f"should be found to be within {MARGIN}, and {LARGE} standard errors of 8 divisions, which should be found. Rows are"
+    yield "left out where the report would plan for another effect, or names no size."
+    yield ""
+    yield f"- **decides**: share of {studies:,} studies of the size named that find what is true, if the variances are known;"
+    yield "  bold outside of 75 to 85. The last two scenarios rest on intervals that fail."
+    yield f"- **from one study**: the same where sizes are named from single studies of 8 divisions, {PILOTS} of them, whose"
+    yield "  variances are estimates."
+    yield ""
+    yield "| scenario | true effect | would decide | decides | from one study |"
+    yield "| --- | --- | --- | --- | --- |"
+    for number, scenario in enumerate(SCENARIOS):
+        for effect in (0, LARGE):
+            if plan := calibrate_plan(scenario, effect, studies, number):
+                runs, patients = plan.needed.n_runs, plan.needed.n_patients
+                size = f"{runs} divisions" if runs else f"{patients} patients"
+                cells = (f"{plan.true:.3f}", size, percent(plan.power, 0.75, 0.85), percent(plan.own))
+                yield f"| {scenario.name} | {' | '.join(cells)} |"
 
 
 def write_page(path: Path, studies: int = STUDIES, correlations: int = CORRELATIONS) -> None:

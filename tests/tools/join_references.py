@@ -20,6 +20,7 @@ from lib.claims.reference import REFERENCES
 ALIKE = ("epochs", "learning_rate", "precision", "stain", "size", "test_fraction", "foreground")
 OF_SEEDS = (  # what a claim in results.json says of these images with other seeds
     "verdict_seeds", "seed_effect", "seed_low", "seed_high", "seed_p_value", "seed_se", "n_seeds", "by_run",
+    "needed_seeds",
 )  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def join(seeds: dict[str, Any], divisions: dict[str, Any]) -> dict[str, Any]:
         elif here["verdict"] == "not run":  # it is measured in divisions alone
             claims.append(elsewhere)
         else:
-            claims.append(elsewhere | {name: here[name] for name in OF_SEEDS})
+            claims.append(elsewhere | {name: here.get(name) for name in OF_SEEDS})
     return seeds | {
         "provenance": seeds["provenance"] | {"divisions": divisions["provenance"]},
         "parameters": seeds["parameters"] | {"repeats": divisions["parameters"]["repeats"]},
