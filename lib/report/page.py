@@ -71,14 +71,15 @@ def plain_tables(html: str) -> str:
 
     Those styles would hold for every table of the page.
     """
-    html = re.sub(r"<style scoped>.*?</style>\s*", "", html, flags=re.DOTALL)
+    html = re.sub(r"<style scoped[^>]*>.*?</style>\s*", "", html, flags=re.DOTALL)
     # The name of an index has a row of its own: it belongs into the corner above the index.
-    heads = r"<th></th>((?:\s*<th>[^<]*</th>)*\s*)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)*\s*</tr>"
-    html = re.sub(heads, r"<th>\2</th>\1</tr>", html)
+    named = r"<th></th>((?:\s*<th>[^<]*</th>)*\s*)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)*\s*</tr>"
+    html = re.sub(named, r"<th>\2</th>\1</tr>", html)
     html = html.replace("<th></th>", "<td></td>")  # an empty corner is no heading
-    in_head = re.compile(r"<thead>.*?</thead>", re.DOTALL)
-    html = in_head.sub(lambda head: head[0].replace("<th>", '<th scope="col">'), html)
-    return html.replace("<th>", '<th scope="row">')
+    bare = r"<th\b(?![^>]*scope)"
+    heads = r"<thead>.*?</thead>"
+    html = re.sub(heads, lambda head: re.sub(bare, '<th scope="col"', head[0]), html, flags=re.DOTALL)
+    return re.sub(bare, '<th scope="row"', html)
 
 
 class PageExporter(HTMLExporter):
