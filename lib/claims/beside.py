@@ -12,8 +12,7 @@ from lib.data.dataset import Split
 from lib.runs.plan import VARIANTS, comparator
 from lib.shapes import TOLERANCE
 
-LOSS, FOREGROUND = "cross-entropy", "share of foreground"
-DICE, CHOSEN = "Dice", "Dice at the threshold chosen on training images"
+LOSS, FOREGROUND, DICE, CHOSEN = "cross-entropy", "foreground", "Dice", "Dice, chosen threshold"
 MEASURES = {
     "dsc": "DSC",
     "dice": DICE,
@@ -31,14 +30,15 @@ def measures_by_run(by_image: pd.DataFrame, further: pd.DataFrame, test: Split) 
         by_image, further: `lib.runs.scores.image_scores` and `further_scores`. test: the split.
 
     Returns:
-        Indexed by variant and seed; a column for each of MEASURES, and for Dice in each grade where grades are known.
+        Indexed by variant and seed; a column for each of MEASURES, and for Dice in each grade, with its number of
+        images, where grades are known.
     """
     scores = further.join(by_image)
     columns = {label: scores[measure] for measure, label in MEASURES.items()}
     if test.grades:
         grade_of = scores.index.get_level_values("image").map(dict(zip(test.names, test.grades, strict=True)))
         for grade in sorted(set(test.grades)):
-            columns[f"Dice, {grade} ({test.grades.count(grade)} images)"] = scores["dice"][grade_of == grade]
+            columns[f"Dice, {grade} ({test.grades.count(grade)})"] = scores["dice"][grade_of == grade]
     return pd.DataFrame({label: of.groupby(["variant", "seed"], sort=False).mean() for label, of in columns.items()})
 
 
@@ -56,29 +56,26 @@ def changes(by_run: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
 
 
 def beside_table(by_run: pd.DataFrame, test: Split) -> pd.DataFrame:
-    """Returns the mean of each measure in each variant, and how it differs from what that is compared with.
+    """Returns each measure's mean in each variant, and the difference from what that is compared with.
 
-    Fewer than FEWEST_SEEDS runs have no intervals.
+    The longer baseline has no column of its own: so few fit on a page. Fewer than FEWEST_SEEDS runs have no intervals.
     """
-    found, variants = changes(by_run), by_run.index.unique("variant")
-    fewest = int(by_run.groupby("variant").size().min())
-    columns = {}
-    for variant, means in by_run.groupby("variant", sort=False).mean().iterrows():
-        label = VARIANTS[variant].label
-        if variant in found:
-            label += f", minus {VARIANTS[comparator(variant, variants)].label.lower()}"
-        columns[label] = {
-            measure: f"{mean:.3f}" + (f": {with_interval(found[variant][measure], fewest)}" if variant in found else "")
-            for measure, mean in means.items()
+    variants, fewest = by_run.index.unique("variant"), int(by_run.groupby("variant").size().min())
+    columns = {
+        f"{VARIANTS[variant].label}, minus {VARIANTS[comparator(variant, variants)].label.lower()}": {
+            name: f"{by_run[name][variant].mean():.3f}: {with_interval(of, fewest)}" for name, of in measured.items()
         }
-    truth = {FOREGROUND: f"{FOREGROUND} (truth {test.foreground_fraction:.3f})"}
-    return pd.DataFrame(columns).rename(index=truth)
+        for variant, measured in changes(by_run).items()
+        if variant != "longer"
+    }
+    return pd.DataFrame(columns).rename(index={FOREGROUND: f"{FOREGROUND} (truth {test.foreground_fraction:.3f})"})
 
 
 def beside_title(by_run: pd.DataFrame, test: Split) -> str:
     """Returns which variants are better in one measure and worse in another, or whose change in Dice is a threshold's.
 
-    A change is one whose interval leaves out 0. Of fewer than FEWEST_SEEDS runs nothing is said.
+    A change is one whose interval leaves out 0; it is a threshold's if less than half of it is left at the one that is
+    chosen on training images. Of fewer than FEWEST_SEEDS runs nothing is said.
     """
     fewest = by_run.groupby("variant").size().min()
     if fewest < FEWEST_SEEDS:
@@ -93,9 +90,9 @@ def beside_title(by_run: pd.DataFrame, test: Split) -> str:
             for sign in (1, -1)
         )
         said = [f"{label} is better in {better}, and worse in {worse}."] if better and worse else []
-        if DICE in shown and gains[DICE] * gains.get(CHOSEN, 0) <= 0:
-            here, there = (number(measured[name].effect) for name in (DICE, CHOSEN))
-            said.append(f"{label} changes Dice by {here}; at the threshold chosen on training images {there}.")
+        here, there = (measured[name].effect for name in (DICE, CHOSEN))
+        if DICE in shown and there / here < 0.5:
+            said.append(f"{label} changes Dice by {number(here)}, at the chosen threshold by {number(there)}.")
         if said:
             share, truth = by_run[FOREGROUND][variant].mean(), test.foreground_fraction
             said.append(f"{label} calls {share:.2f} of the pixels foreground, where {truth:.2f} are.")

@@ -34,6 +34,7 @@ class Evidence:
         border_contrast: of each test image, nan where its mask has no border; None where images have no colours.
         first_gradients: mean norms of the gradient of the first layer's weights in the first epoch, of "baseline" and
             "deeper"; empty but in a full run.
+        until_decided: whether divisions are added while they can decide, which `look_factor` allows for.
     """
 
     by_image: pd.DataFrame
@@ -45,6 +46,7 @@ class Evidence:
     constant_answer: pd.DataFrame
     border_contrast: pd.Series | None
     first_gradients: Mapping[str, float] = field(default_factory=dict)
+    until_decided: bool = False
 
     @property
     def held_out(self) -> str:
@@ -52,12 +54,15 @@ class Evidence:
         return "new images" if self.patients is None else "new patients"
 
 
-def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> Evidence:
+def evidence(
+    runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset, until_decided: bool = False
+) -> Evidence:
     """Returns the evidence of a report's runs.
 
     Args:
         runs: by experiment and variant, as `report_runs` gives them.
         dataset: that they were trained and scored on.
+        until_decided: as in `Evidence`.
     """
     variants = runs["variants"]
     pair = {name: variants[name] for name in ("baseline", "dropout")}
@@ -79,6 +84,7 @@ def evidence(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) 
             for name, of_name in compared.items()
         },
         **of_images(dataset),
+        until_decided=until_decided,
     )
 
 

@@ -1,6 +1,6 @@
 """The claims of the study, and what the runs at hand say of each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from lib.claims.intervals import (
     effect_by_seed,
     holm,
     image_differences,
+    look_factor,
     rank_correlation,
     spearman,
     spearman_over_seeds,
@@ -270,6 +271,10 @@ def _effect(evidence: Evidence, quantity: str, seen: pd.DataFrame | None, folds:
         of_image = evidence.fold_patients
         patients = None if of_image is None else {(split, image): of_image[image] for split, image in folds.columns}
         in_folds = contrast(folds, quantity, patients)
+        if evidence.until_decided:
+            over = in_folds.over_patients
+            widened = Estimate.unadjusted(over.effect, over.se * look_factor(in_folds.n_runs), over.df)
+            in_folds = replace(in_folds, over_patients=widened)
     measured = in_folds or on_split
     by_run = seen if seen is not None else folds
     if measured is None or by_run is None:
@@ -339,6 +344,16 @@ def judge(evidence: Evidence) -> list[Judgement | NotRun]:
             else:
                 judged.append(NotRun(claim=claim, metric=metric, missing=f"the variant {claim.variant}"))
     return judged
+
+
+def may_be_decided(judged: Iterable[Judgement | NotRun]) -> list[str]:
+    """Returns the claims whose verdict on other patients is open, and which more divisions alone could decide."""
+    return [
+        one.claim.id
+        for one in judged
+        if isinstance(one, Judgement) and one.n_divisions and one.verdict == "undecided"
+        if one.needed and one.needed.n_runs
+    ]
 
 
 def claim_results(judged: Judgement | NotRun) -> dict[str, Any]:

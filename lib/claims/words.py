@@ -10,6 +10,7 @@ import pandas as pd
 from lib.claims.evidence import SCORES, Evidence, patients_of
 from lib.claims.intervals import (
     FEWEST_SEEDS,
+    LOOKS,
     MARGIN,
     MOST_PATIENTS,
     MOST_RUNS,
@@ -18,6 +19,7 @@ from lib.claims.intervals import (
     Interval,
     Needed,
     effect_by_seed,
+    look_factor,
     rank_correlation,
 )
 from lib.claims.verdicts import (
@@ -427,6 +429,18 @@ def patients_in_intervals(dataset: Dataset) -> str:
     if patients_of(dataset) is None:
         return "The patients are unknown: each image counts as a patient of its own, so these intervals are too narrow."
     return independence(dataset)
+
+
+def looks(evidence: Evidence) -> str:
+    """Returns what was done to intervals over divisions that were added while they could decide; empty where none."""
+    if not evidence.until_decided or evidence.in_folds is None:
+        return ""
+    divisions = evidence.in_folds.index.unique("seed").size
+    return (
+        f"Divisions were added while they could decide an open verdict, {divisions} in all. Intervals over them are "
+        f"widened by {look_factor(divisions) - 1:.0%}, so that looking after {', '.join(map(str, LOOKS))} divisions "
+        "makes no more verdicts false."
+    )
 
 
 def patients_in_folds(dataset: Dataset) -> str:

@@ -93,12 +93,13 @@ def _shape_means(
 def group_table(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame | None:
     """Returns the U-Net's Dice on the test images by grade and by patient, lowest first; None if neither is known."""
     dice = image_scores({"possible": runs}, dataset).xs("test", level="split")["dice"].groupby("image").mean()
-    tables = {}
+    tables = []
     for kind, groups in {"grade": dataset.test.grades, "patient": dataset.test.patients}.items():
         if groups:
             of_image = pd.Series(groups, index=list(dataset.test.names))
-            tables[kind] = dice.groupby(of_image).agg(images="size", Dice="mean", lowest="min").sort_values("Dice")
-    return pd.concat(tables, names=["by", ""]).round(3) if tables else None
+            table = dice.groupby(of_image).agg(images="size", Dice="mean", lowest="min").sort_values("Dice").round(3)
+            tables.append(table.rename(index=f"{kind} {{}}".format))
+    return pd.concat(tables) if tables else None
 
 
 @mpl.rc_context(STYLE)
@@ -252,8 +253,8 @@ def figure_agreement(number: int, runs: Mapping[str, Sequence[Run]], dataset: Da
     data = pd.DataFrame([row[:4] for row in rows], columns=["network", "image", "dice", "agreement"])
     told = "; ".join(
         f"two of the {len(several[network])} runs of the {network} network agree on "
-        f"{of['agreement'].min():.0%} to {of['agreement'].max():.0%} of the pixels"
-        for network, of in data.groupby("network", sort=False)
+        f"{' to '.join(dict.fromkeys(f'{share:.0%}' for share in (of.min(), of.max())))} of the pixels"
+        for network, of in data.groupby("network", sort=False)["agreement"]
     )
     caption = (
         f"On the test images with the lowest mean Dice, {told}. Each image with the outline of its truth, beside the "

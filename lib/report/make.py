@@ -20,8 +20,8 @@ from lib import _files
 from lib._errors import UserError, run_command
 from lib._files import delete, lock, publish, recover, temporary_files, unlock
 from lib.claims.evidence import Evidence, evidence, image_table
-from lib.claims.intervals import FEWEST_SEEDS
-from lib.claims.verdicts import Judgement, NotRun, judge
+from lib.claims.intervals import FEWEST_SEEDS, LOOKS
+from lib.claims.verdicts import Judgement, NotRun, judge, may_be_decided
 from lib.data.dataset import Dataset
 from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
@@ -96,6 +96,9 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
         chosen, figures = notebooks.chosen(parameters.study, parameters.possible, parameters.repeats, parameters.seeds)
         for notebook in chosen:
             notebooks.check_injection(notebook, values)
+        if parameters.until:
+            parameters = _until_decided(parameters, dataset)
+            values = parameters.of_notebooks(dataset.key)
         request = parameters.of_runs()
         runs = report_runs(dataset, request)
         planned = (
@@ -119,7 +122,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
             delete(failed)
             new.rename(failed)
             raise
-        measured = evidence(runs, dataset)
+        measured = evidence(runs, dataset, bool(parameters.until))
         judged = judge(measured)
         given = [a.replace(parameters.dataset, notebooks.public_path(parameters.dataset)) for a in arguments]
         words = ["make", "study" if parameters.study else "report", *(a for a in given if not a.startswith("STUDY="))]
@@ -139,6 +142,17 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
         publish(new, target)
         delete(failed)
     return target
+
+
+def _until_decided(parameters: Parameters, dataset: Dataset) -> Parameters:
+    """Trains divisions up to one of LOOKS after which no more of them could decide, and returns how many these are."""
+    for repeats in LOOKS:
+        parameters = parameters.model_copy(update={"repeats": repeats})
+        measured = evidence(report_runs(dataset, parameters.of_runs()), dataset, until_decided=True)
+        if not (claims := may_be_decided(judge(measured))):
+            break
+        print(f"after {repeats} divisions: more could decide {', '.join(dict.fromkeys(claims))}")
+    return parameters
 
 
 def _write_page(

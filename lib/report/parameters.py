@@ -37,6 +37,7 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
     workers: int = Field(default_factory=_files.cores, ge=1, le=1024)
     study: bool = False  # all experiments, not the variants alone; given by `make study`
     repeats: int = Field(REPEATS, ge=0, le=100)  # of the division of all images into folds, in a full study
+    until: Literal["", "decided"] = ""  # "decided" adds divisions while they can decide an open verdict
     possible: bool = True  # also the network of today
     name: str = ""  # of the report's folder; the dataset's by default
 
@@ -82,6 +83,9 @@ def parse_parameters(arguments: Sequence[str]) -> Parameters:
         problem = error.errors()[0]
         expected = problem["msg"].removeprefix("Input should be ").split(", unable")[0]
         raise UserError(f"{str(problem['loc'][0]).upper()}: expected {expected}, found {problem['input']!r}") from None
+    if parameters.until and (not parameters.study or "REPEATS" in given):
+        found = "make report" if not parameters.study else f"REPEATS={parameters.repeats} as well"
+        raise UserError(f"UNTIL=decided: expected make study, which then chooses REPEATS itself, found {found}")
     if parameters.study and "SEEDS" not in given:
         return parameters.model_copy(update={"seeds": STUDY_SEEDS})
     return parameters

@@ -12,11 +12,22 @@ from trained import trained_runs
 
 from lib.claims.evidence import Evidence, border_contrast, image_table, of_images
 from lib.claims.intervals import Interval, Needed, contrast, image_differences
-from lib.claims.verdicts import CLAIMS, PRIMARY, QUOTES, Judgement, NotRun, claim_results, contrasts, judge
+from lib.claims.verdicts import (
+    CLAIMS,
+    PRIMARY,
+    QUOTES,
+    Judgement,
+    NotRun,
+    claim_results,
+    contrasts,
+    judge,
+    may_be_decided,
+)
 from lib.claims.words import (
     effects_table,
     explain,
     explanations,
+    looks,
     share_of_epochs,
     variants_table,
     with_interval,
@@ -360,6 +371,26 @@ def test_a_full_study_judges_other_patients_by_its_divisions(dataset: Dataset):
     also = {each.claim.id: list(each.also) for each in judge(full(dataset)) if each.metric == "dsc"}
     assert (also["C3a"], also["C4a"]) == ([], ["after 60 epochs each"])
     assert also["C5b"] == ["test score, adjusted for 6", "gap, adjusted for 6"]
+
+
+def test_intervals_over_divisions_are_widened_where_divisions_were_added(dataset: Dataset):
+    plain, looked = full(dataset), replace(full(dataset), until_decided=True)
+    for claim in ("C3a", "C4b"):
+        before, after = one(plain, claim), one(looked, claim)
+        assert after.estimate.se == pytest.approx(1.08 * 2**0.5 * before.estimate.se)  # after 8 of 16 divisions
+        assert after.estimate.ci_low < before.estimate.ci_low
+        assert after.over_seeds == before.over_seeds
+    assert looks(plain) == ""
+    assert "8 in all. Intervals over them are widened by 53%," in looks(looked)
+
+
+def test_more_divisions_are_worth_their_time_where_they_alone_would_decide():
+    rest = judgement(written(verdict="undecided", n_divisions=8, by_run=[0.02] * 8))
+    divisions, patients = Needed(True, 14, None), Needed(True, None, 40)
+    still_open = replace(rest, needed=divisions)
+    assert may_be_decided([still_open]) == ["C3a"]
+    decided, without = replace(still_open, verdict="supported"), replace(still_open, n_divisions=0)
+    assert may_be_decided([rest, replace(rest, needed=patients), decided, without]) == []
 
 
 def test_every_claim_has_an_entry_that_never_says_undecided_and_rules_out_what_it_can(dataset: Dataset):

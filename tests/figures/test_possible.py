@@ -76,8 +76,8 @@ def test_dice_is_told_by_grade_and_by_patient_where_they_are_known(runs, discs: 
     known = replace(discs.test, grades=("benign",) * 4 + ("malignant",) * 2, patients=tuple("ababab"))
     table = group_table(runs["symmetries"], replace(discs, test=known))
     dice = np.mean([run.scores[run.config.epochs]["test"]["dice"].numpy() for run in runs["symmetries"]], axis=0)
-    assert table.loc[("grade", "malignant"), "Dice"] == pytest.approx(dice[4:].mean(), abs=1e-3)
-    assert table.loc["patient", "images"].tolist() == [3, 3]
+    assert table.loc["grade malignant", "Dice"] == pytest.approx(dice[4:].mean(), abs=1e-3)
+    assert table.loc[["patient a", "patient b"], "images"].tolist() == [3, 3]
 
 
 def test_networks_are_scored_by_border_and_object_on_images_they_were_not_trained_on(runs, discs: Dataset):

@@ -24,9 +24,10 @@ from PIL import Image
 from lib import _files
 from lib._errors import UserError
 from lib._files import ROOT, publish, recover
+from lib.claims.intervals import LOOKS
 from lib.data.dataset import Dataset
 from lib.report import make, notebooks
-from lib.report.make import main
+from lib.report.make import _until_decided, main
 from lib.report.notebooks import (
     FIGURES,
     NOTEBOOKS,
@@ -58,7 +59,8 @@ def write_notebook(path: Path, *sources: str) -> Path:
 
 PARAMETERS_CELL = (
     'dataset = ""\ndata_key = ""\nseeds = 1\nepochs = 1\nlearning_rate = 0.001\nprecision = ""\nworkers = 1\n'
-    'stain = ""\nsize = 0\ntest_fraction = 0.5\nforeground = ""\nstudy = False\nrepeats = 8\npossible = True'
+    'stain = ""\nsize = 0\ntest_fraction = 0.5\nforeground = ""\nstudy = False\nrepeats = 8\n'
+    'until = ""\npossible = True'
 )
 
 
@@ -498,6 +500,29 @@ def test_a_full_study_is_a_report_of_its_own_with_side_experiments_and_no_claim_
     assert places == [(division, fold) for division in range(results["parameters"]["repeats"]) for fold in range(5)]
     assert {c["id"] for c in results["claims"] if c["verdict"] == "not run"} == set()
     assert "5 What the study mentions in passing" in made["report.html"].decode()
+
+
+def test_divisions_are_added_only_while_more_of_them_could_decide(discs: Dataset, monkeypatch, capsys):
+    """The evidence here is the number of divisions; after 12 nothing is left that more of them could decide."""
+    monkeypatch.setattr("lib.report.make.report_runs", lambda dataset, request: request.repeats)
+    monkeypatch.setattr("lib.report.make.evidence", lambda runs, dataset, until_decided: runs * until_decided)
+    monkeypatch.setattr("lib.report.make.judge", lambda measured: measured)
+    parameters = parse_parameters(["STUDY=yes", "UNTIL=decided"])
+    assert parameters.repeats == LOOKS[0]
+    for decided_after, expected in ((8, 8), (12, 12), (1000, 16)):
+        still_open = lambda measured, last=decided_after: ["C3a", "C3a"] if measured < last else []  # noqa: E731
+        monkeypatch.setattr("lib.report.make.may_be_decided", still_open)
+        assert _until_decided(parameters, discs).repeats == expected
+    assert "after 8 divisions: more could decide C3a\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [(["UNTIL=decided"], "make report"), (["STUDY=yes", "REPEATS=6", "UNTIL=decided"], "REPEATS=6")],
+)
+def test_adding_divisions_is_for_a_study_that_does_not_say_how_many(arguments, found):
+    with pytest.raises(UserError, match=f"UNTIL=decided: expected make study, .*, found {found}"):
+        parse_parameters(arguments)
 
 
 def test_a_full_study_takes_twenty_seeds_unless_told_otherwise():

@@ -18,6 +18,7 @@ from lib.claims.intervals import (
     ALPHA,
     FEWEST_SEEDS,
     LEVEL,
+    LOOKS,
     MARGIN,
     POWER,
     CrossedErrors,
@@ -25,6 +26,7 @@ from lib.claims.intervals import (
     Needed,
     Variance,
     crossed_errors,
+    look_factor,
     mean_variance,
     spearman,
     to_decide,
@@ -430,6 +432,8 @@ def page(studies: int, correlations: int) -> Iterator[str]:
     yield ""
     yield from plans(studies)
     yield ""
+    yield from looks(studies)
+    yield ""
     yield "## Spearman's rho"
     yield ""
     yield f"{correlations:,} studies a row, of 60 images of 9 patients and two normal quantities. ICC: the share of"
@@ -453,19 +457,53 @@ def page(studies: int, correlations: int) -> Iterator[str]:
         yield f"| {s.name} | {s.seed} | {s.patient} | {s.image} | {s.seed_patient} | {s.residual} |"
 
 
+def calibrate_looks(scenario: Scenario, studies: int, random_state: int) -> dict[str, float]:
+    """Returns the rates of false verdicts at any of LOOKS, with intervals widened for them or not."""
+    rng = np.random.default_rng(random_state)
+    counts: dict[str, list[np.ndarray]] = {}
+    for _ in range(studies // BATCH):
+        differences, patients = simulate_divisions(scenario, LOOKS[-1], BATCH, rng)
+        weights = np.full(len(patients), 1 / len(patients))
+        looks = {n: crossed_errors(differences[:, :n], weights, patients) for n in LOOKS}
+        for name, widened in (("", True), (", not widened", False)):
+            factors = {n: look_factor(n) if widened else 1 for n in LOOKS}
+            rates = [_rates(replace(found, se=found.se * factors[n])) for n, found in looks.items()]
+            counts.setdefault(f"found{name}", []).append(np.any([~rate["coverage"] for rate in rates], axis=0))
+            too_small = np.any([rate["not supported"] for rate in rates], axis=0)
+            counts.setdefault(f"not supported{name}", []).append(too_small)
+    return _joined(counts)
+
+
+def looks(studies: int) -> Iterator[str]:
+    """Yields the lines of the section on studies that add divisions while they can decide."""
+    yield "## Adding divisions while they can decide"
+    yield ""
+    numbers, factors = ", ".join(map(str, LOOKS)), ", ".join(f"{look_factor(n):.2f}" for n in LOOKS)
+    yield f"`make study UNTIL=decided` may stop after {numbers} divisions, with errors multiplied by {factors}."
+    yield f"{studies:,} studies a row, which all go on to the last: how often a verdict is false at any of the looks,"
+    yield "and how often it is if nothing is widened. Bold above 5. Stopping early can only make them fewer."
+    yield ""
+    yield "| scenario | false supported or contradicted | not widened | false not supported | not widened |"
+    yield "| --- | --- | --- | --- | --- |"
+    for number, scenario in enumerate(SCENARIOS):
+        rates = calibrate_looks(scenario, studies, number)
+        names = ("found", "found, not widened", "not supported", "not supported, not widened")
+        yield f"| {scenario.name} | {' | '.join(percent(rates[name], high=0.05) for name in names)} |"
+
+
 def plans(studies: int) -> Iterator[str]:
     """Yields the lines of the section on the size of a study that would decide."""
     yield "## What would decide an open verdict"
     yield ""
-    yield "After 8 divisions of 16 patients, a report says how many divisions would decide what is open with a power of"
-    yield f"{POWER:.0%}, or how many patients where no number of divisions would. Two effects in each scenario: 0, which"
-    yield f"should be found to be within {MARGIN}, and {LARGE} standard errors of 8 divisions, which should be found. Rows are"
-    yield "left out where the report would plan for another effect, or names no size."
+    yield "After 8 divisions of 16 patients, a report says how many divisions would decide what is open with a power"
+    yield f"of {POWER:.0%}, or how many patients where no number of divisions would. Two effects in each scenario: 0,"
+    yield f"which should be found to be within {MARGIN}, and {LARGE} standard errors of 8 divisions, which should be"
+    yield "found. Rows are left out where the report would plan for another effect, or names no size."
     yield ""
-    yield f"- **decides**: share of {studies:,} studies of the size named that find what is true, if the variances are known;"
-    yield "  bold outside of 75 to 85. The last two scenarios rest on intervals that fail."
-    yield f"- **from one study**: the same where sizes are named from single studies of 8 divisions, {PILOTS} of them, whose"
-    yield "  variances are estimates."
+    yield f"- **decides**: share of {studies:,} studies of the size named that find what is true, if variances are"
+    yield "  known; bold outside of 75 to 85. The last two scenarios rest on intervals that fail."
+    yield f"- **from one study**: the same where sizes are named from single studies of 8 divisions, {PILOTS} of them,"
+    yield "  whose variances are estimates."
     yield ""
     yield "| scenario | true effect | would decide | decides | from one study |"
     yield "| --- | --- | --- | --- | --- |"

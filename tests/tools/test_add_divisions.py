@@ -7,7 +7,7 @@ from lib.claims.evidence import Evidence
 from lib.claims.verdicts import claim_results, judge
 from lib.data.dataset import Dataset
 from tests.claims.test_claims import dataset, full  # noqa: F401
-from tests.tools.join_references import ALIKE, join
+from tests.tools.add_divisions import ALIKE, join
 
 
 def content(evidence: Evidence, repeats: int) -> dict:
@@ -38,7 +38,9 @@ def test_seeds_of_one_run_and_divisions_of_another_say_what_one_run_of_both_says
     assert joined["parameters"]["repeats"] == 8
 
 
-def test_runs_of_other_data_are_not_joined(dataset: Dataset):  # noqa: F811
+def test_divisions_with_other_settings_or_claims_are_not_joined(dataset: Dataset):  # noqa: F811
     one = content(full(dataset), 8)
-    with pytest.raises(UserError, match="other data"):
-        join(one, one | {"provenance": {"dataset_sha256": "other"}})
+    with pytest.raises(UserError, match="EPOCHS: expected as in the reference"):
+        join(one, one | {"parameters": one["parameters"] | {"epochs": 5}})
+    with pytest.raises(UserError, match="expected a reference with the claims of today"):
+        join(one, one | {"claims": one["claims"][1:]})
