@@ -26,7 +26,7 @@ WORKING_ICC = 0.1  # assumed in the small-sample correction: at 0 intervals cove
 LOOKS = (8, 12, 16)  # divisions after which a study that adds them while they can decide looks at what it has
 LOOKS_FACTOR = 1.08  # of O'Brien and Fleming's bounds: false verdicts at any look then stay at 5%, as simulated
 POWER = 0.8  # with which a planned study would decide
-MOST_RUNS = 100  # that a plan asks for; as REPEATS and more seeds than anyone takes
+MOST_RUNS = 100  # that a plan asks for: as many divisions as REPEATS may be
 MOST_PATIENTS = 20  # times those at hand, that a plan asks for
 
 
@@ -220,7 +220,7 @@ def to_decide(
 
     Args:
         estimate: open; its interval may be adjusted, and the new study's is at the same level.
-        variance: of the estimate.
+        variance: of the estimate, whose error may be wider where `look_factor` made it so.
         bound, claimed: of the claim, where it is one of non-inferiority.
         margin: below which an effect does not matter; 0 where effects are not compared with one.
 
@@ -241,8 +241,7 @@ def to_decide(
     def shows_none(se: float, df: float) -> float:  # both one-sided tests reject
         return 2 * float(stats.nct.sf(stats.t.isf(ALPHA, df), df, margin / se)) - 1
 
-    at_hand = variance.error(variance.n_runs, variance.n_patients)
-    if bound or abs(estimate.effect) >= margin or shows_none(*at_hand) >= POWER:
+    if bound or abs(estimate.effect) >= margin or shows_none(estimate.se, estimate.df) >= POWER:
         return _smallest(shows_effect, variance, no_effect=False)
     return _smallest(shows_none, variance, no_effect=True)
 

@@ -92,7 +92,7 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
             _in_both(dsc.measure, dsc.over_seeds, dice.over_seeds),
         ]
         open_seeds = [one for one in (dsc, dice) if one.verdict_seeds == "undecided"]
-        sentences += _would_decide({SCORES[one.metric]: one.needed_seeds for one in open_seeds}, "runs of each network")
+        sentences += _would_decide({SCORES[one.metric]: one.needed_seeds for one in open_seeds}, "runs")
     patients = "patients" if dsc.n_patients else "images"
     sentences.append(f"On other {patients}: {_verdicts(dsc.verdict, dice.verdict)}.")
     measure = dsc.measure if not sentences[1:] else "the effect"
@@ -126,7 +126,7 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
             f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
         )
     needed = {SCORES[one.metric]: one.needed for one in (dsc, dice) if one.verdict == "undecided"}
-    runs, who = "divisions" if dsc.n_divisions else "runs of each network", "patients" if dsc.n_patients else "images"
+    runs, who = "divisions" if dsc.n_divisions else "runs", "patients" if dsc.n_patients else "images"
     sentences += _would_decide(needed, runs, who)
     ruled_out = [_ruled_out(one) for one in (dsc, dice) if _is_open(one)]
     if ruled_out:
@@ -178,15 +178,17 @@ def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "")
         if not who:
             return f"more than {MOST_RUNS} {runs}"
         if needed.n_patients:
-            return f"about {needed.n_patients} {who} like these, since more {runs} alone would not do"
-        return f"more than {MOST_PATIENTS} times as many {who}, or both more {who} and more {runs}"
+            return f"about {needed.n_patients} {who} like these"
+        return f"more than {MOST_PATIENTS} times as many {who}, or more of both"
 
     told = [
         f"in {score} {size(one)}, if {'there is no effect' if one.no_effect else 'the effect is as estimated'}"
         for score, one in needed.items()
         if one
     ]
-    return [f"Deciding it with a power of {POWER:.0%} takes {'; '.join(told)}."] if told else []
+    not_by_runs = who and any(one and not one.n_runs for one in needed.values())
+    alone = f" More {runs} alone would not do." if not_by_runs else ""
+    return [f"Deciding it with a power of {POWER:.0%} takes {'; '.join(told)}.{alone}"] if told else []
 
 
 def _verdicts(dsc: Verdict | None, dice: Verdict | None) -> str:

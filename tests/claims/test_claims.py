@@ -142,7 +142,7 @@ def test_an_open_claim_says_what_would_decide_it_and_a_decided_one_does_not(data
     opened, decided = judged["C3a"], judged["C5a"]
     assert (opened.verdict, opened.needed.no_effect, opened.needed.n_runs) == ("undecided", False, None)
     assert (decided.verdict, decided.needed) == ("not supported", None)
-    assert f"in DSC about {opened.needed.n_patients} patients like these, since more runs" in explain(opened, opened)
+    assert f"in DSC about {opened.needed.n_patients} patients like these, if the effect" in explain(opened, opened)
     assert "Deciding it" not in explain(decided, decided)
     assert claim_results(opened)["needed"] == {
         "no_effect": False, "n_runs": None, "n_patients": opened.needed.n_patients
@@ -156,13 +156,13 @@ def test_what_would_decide_a_claim_is_said_for_each_score_and_question():
     dsc = replace(judgement(rest), needed=needed, needed_seeds=replace(needed, n_runs=None), n_divisions=8)
     dice = replace(dsc, metric="dice", needed=Needed(no_effect=False, n_runs=None, n_patients=40), needed_seeds=None)
     text = explain(dsc, dice)
-    assert "takes in DSC more than 100 runs of each network, if there is no effect." in text
+    assert "takes in DSC more than 100 runs, if there is no effect." in text
     assert (
         "Deciding it with a power of 80% takes in DSC about 14 divisions, if there is no effect; in Dice about 40 "
-        "patients like these, since more divisions alone would not do, if the effect is as estimated." in text
+        "patients like these, if the effect is as estimated. More divisions alone would not do." in text
     )
     beyond = replace(needed, n_runs=None)
-    assert "more than 20 times as many patients, or both" in explain(replace(dsc, needed=beyond), dice)
+    assert "more than 20 times as many patients, or more of both, if" in explain(replace(dsc, needed=beyond), dice)
     assert "about 14" not in explain(replace(dsc, verdict="supported"), dice)
 
 

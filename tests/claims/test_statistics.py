@@ -421,7 +421,10 @@ def test_an_effect_within_the_margin_is_planned_to_be_found_too_small():
 def test_what_the_study_had_power_for_already_is_not_planned_again():
     """No effect would have been found too small by now: more runs are asked to show the one that was found."""
     assert to_decide(*over_seeds(0.006, 0.0040)).no_effect is True
-    assert to_decide(*over_seeds(0.006, 0.0031)).no_effect is False
+    estimate, variance = over_seeds(0.006, 0.0031)
+    assert to_decide(estimate, variance).no_effect is False
+    widened = Estimate.unadjusted(0.006, 1.5 * 0.0031, 19)  # as at an early look, which had less power
+    assert to_decide(widened, variance).no_effect is True
 
 
 def test_a_plan_is_for_the_level_of_the_interval_as_it_is_adjusted():

@@ -379,6 +379,11 @@ def page(studies: int, correlations: int) -> Iterator[str]:
     yield "Intervals are known to fail in the last two, which few patients or runs cannot mend: where one patient lies"
     yield "far out, and where runs collapse now and then. Such a run lies apart from the others in the figure of"
     yield "effects: look there before believing an interval."
+    yield ""
+    for failing in (scenario for scenario in SCENARIOS if scenario.skewed or scenario.collapsed):
+        covers = [rates["coverage"] for n, _, s, rates in rows if s is failing and n >= FEWEST_SEEDS]
+        span = f"{percent(min(covers))} to {percent(max(covers))}"
+        yield f"- **fails**: {failing.name}, covers {span} from {FEWEST_SEEDS} seeds on."
     for n_seeds in SEEDS:
         for quantity in ("test", "gap"):
             mine = [(scenario, rates) for s, q, scenario, rates in rows if (s, q) == (n_seeds, quantity)]
