@@ -640,7 +640,7 @@ def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> Contras
         differences = None if other == "l2" else _in_folds(evidence, metric, "l2", other)
         if differences is not None:
             found[other] = _effect(evidence, "test", None, differences)
-    if not found:
+    if len(found) < len(SEARCHED["l2"]) - 1:
         return _full_run(claim, metric)
     for other, effect in found.items():
         estimate = effect.over_patients

@@ -362,6 +362,12 @@ def test_the_best_coefficient_has_to_beat_every_other(dataset: Dataset, effects,
     assert best is None or effects_of[best] == judged.estimate.effect
 
 
+def test_the_best_coefficient_is_not_judged_before_every_other_was_tried(dataset: Dataset):
+    evidence = full(dataset)
+    for left_out in ("l2 0.005", "baseline"):
+        assert one(replace(evidence, in_folds=evidence.in_folds.drop(left_out, level="variant")), "C5c").verdict == "not run"
+
+
 def test_a_full_study_judges_other_patients_by_its_divisions(dataset: Dataset):
     judged = one(full(dataset), "C3a")
     assert judged.over_seeds.effect == pytest.approx(0.05, abs=0.003)  # on the given splits
