@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import mark_boundaries
 
 from lib._errors import Problem, UserError, did_you_mean, run_command
@@ -86,10 +87,11 @@ def _draw(dataset: Dataset, file: Path) -> None:
             image, mask = (of[index].repeat(scale, 0).repeat(scale, 1) for of in (split.images, split.masks))
             outlined = mark_boundaries(image, mask.astype(int), color=(1, 1, 0), outline_color=(0, 0, 0))
             tiles.append((f"{which} {split.names[index]}", Image.fromarray((255 * outlined).astype(np.uint8))))
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", 11)  # Pillow's own knows no accents
     picture = Image.new("RGB", (4 * (width + GAP), -(-len(tiles) // 4) * (height + LINE)), "white")
     for place, (name, tile) in enumerate(tiles):
         left, top = place % 4 * (width + GAP), place // 4 * (height + LINE)
-        ImageDraw.Draw(picture).text((left, top), name[-width // LETTER :], "black")
+        ImageDraw.Draw(picture).text((left, top), name[-width // LETTER :], "black", font)
         picture.paste(tile, (left, top + LINE - GAP))
     try:
         picture.save(file, "png")

@@ -111,14 +111,8 @@ class Dataset:
         rows = {}
         for name, split in self.splits.items():
             low, mean, high = (f"{f(split.foreground):.2f}" for f in (np.min, np.mean, np.max))
-            rows[name] = {
-                "images": len(split),
-                "size": f"{width}x{height}",
-                "foreground": mean,
-                "from": low,
-                "to": high,
-            }
-        return pd.DataFrame(rows).T
+            rows[name] = (len(split), f"{width}x{height}", mean, low, high)
+        return pd.DataFrame(rows, index=["images", "size", "foreground", "from", "to"]).T
 
     @cached_property
     def fold_hashes(self) -> dict["Fold", str]:

@@ -235,6 +235,11 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "two tables": (
         both(table("groups.csv", "name;group;more\n" + ROWS), table("images.csv", "name,split,patient\n")),
         REFUSED, "images.csv: expected one table"),
+    "a table of nothing but a mark of its encoding": (
+        table("groups.csv", "\ufeff"), REFUSED, "groups.csv: expected the columns name, group, once each, found none"),
+    "GlaS's table beside another": (
+        both(table("groups.csv", "name;group;more\n" + ROWS), table("Grade.csv", "name,patient ID\n")),
+        READ, "left out: Grade.csv"),
     "a table of another name": (table("patients.csv", "name;group\n"), READ, "left out: patients.csv"),
     "names that look like patients": (
         both(*(moved(f"{k}/*", *(f"{k}/p{n:02d}_{{}}.png" for n in range(3))) for k in ("images", "masks"))),

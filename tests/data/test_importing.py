@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -542,6 +543,17 @@ def test_check_of_a_good_folder_says_what_is_in_it(few: Path, tmp_path: Path, ca
     assert ((drawn == (255, 255, 0)).all(axis=2)).sum() > 6 * 128  # outlines
     assert [(drawn[top : top + 14, 260 * column : 260 * column + 90] < 128).any() for top, column in
             ((0, 0), (0, 3), (274, 0), (274, 1), (274, 2))] == [True, True, True, True, False]  # fmt: skip
+
+
+def test_check_counts_what_it_does_not_show_and_sorts_patients_as_numbers(folder: Path, capsys):
+    for number in range(5):
+        shutil.copy(folder / f"Train/image_{number:02d}.png", folder / f"Test/image_{number:02d}.png")
+    rows = [f"image_{i:02d},train,{i + 6}\n" for i in range(10)] + [f"image_{i:02d},test,{i + 7}\n" for i in range(6)]
+    (folder / "images.csv").write_text("".join(["name,split,patient\n", *rows]))
+    assert main([f"CHECK={folder}"]) == 0
+    out = capsys.readouterr().out
+    assert "  equal images: train/image_02, test/image_02\n  equal images: 2 more times\n" in out
+    assert "  patients or groups in both train and test: 7, 8, 9, 10, 11, 12\n" in out
 
 
 def test_make_data_runs_the_command_and_refuses_what_is_not_its_own():
