@@ -186,7 +186,7 @@ def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "")
         for score, one in needed.items()
         if one
     ]
-    not_by_runs = who and any(one and not one.n_runs for one in needed.values())
+    not_by_runs = who and not any(one and one.n_runs for one in needed.values())
     alone = f" More {runs} alone would not do." if not_by_runs else ""
     return [f"Deciding it with a power of {POWER:.0%} takes {'; '.join(told)}.{alone}"] if told else []
 
