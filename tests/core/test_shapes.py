@@ -75,6 +75,8 @@ TWO = square(8, 2) | square(8, 20)
     [
         (TWO, 1, 1, 0),
         (square(8, 2), 2 / 3, (0.5 + 1) / 2, 18 / 2 / 2),  # the other is half of the truth, 18 pixels from the nearest
+        # The second of both share no pixel, and lie 10 apart: nearer to each other than to the first ones.
+        (square(8, 2) | square(8, 30), 1 / 2, 1 / 2, 10 / 2),
         # Both off by 2: each shares 24 of 36 pixels with its partner.
         (square(8, 4) | square(8, 22), 1, 24 / 36, 2),
         # Exactly half of each is covered, which is not more than half.
