@@ -458,10 +458,12 @@ def test_patients_are_asked_for_where_runs_alone_would_not_do():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_variance_of_a_contrast_is_what_its_error_is_made_of(seed):
-    found = study(simulated(seed), NINE)
-    se, df = found.variance.error(found.n_runs, found.n_patients)
-    assert se == pytest.approx(found.over_patients.se)
-    assert df == pytest.approx(found.over_patients.df, rel=0.15)  # not equal where patients' part would be below 0
+    of_patients = np.array([0.03 * (ord(patient) % 3) for patient in NINE])
+    found = study(simulated(seed) + of_patients, NINE)
+    at_hand = found.variance.error(found.n_runs, found.n_patients)
+    assert at_hand == pytest.approx((found.over_patients.se, found.over_patients.df))
+    alike = study(simulated(seed), NINE)  # patients that do not differ: runs by patients explain them wholly
+    assert alike.variance.error(alike.n_runs, alike.n_patients)[0] == pytest.approx(alike.over_patients.se)
 
 
 def test_an_unknown_error_or_none_has_no_plan():
