@@ -33,9 +33,10 @@ def find_reference(dataset_sha256: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def reference_for(dataset: Dataset) -> dict[str, Any] | None:
-    """Returns what a report tells of its reference: its "name", "seeds", "same_data" and verdicts by claim and score.
+    """Returns what a report tells of its reference: its "name", "seeds", "divisions", "same_data" and verdicts.
 
-    "verdicts" are those on other patients, "verdicts_seeds" those on its images; None where it was not judged by seeds.
+    Verdicts are by claim and score: "verdicts" on other patients, "verdicts_seeds" on its images; None where it was not
+    judged by seeds.
     """
     found = find_reference(dataset.sha256)
     if found is None:
@@ -50,7 +51,8 @@ def reference_for(dataset: Dataset) -> dict[str, Any] | None:
         verdicts.setdefault(known.id, dict.fromkeys(SCORES, "not run"))
         by_seeds.setdefault(known.id, dict.fromkeys(SCORES, "not run"))
     same = results["provenance"]["dataset_sha256"] == dataset.sha256
-    told = {"name": name, "seeds": results["parameters"]["seeds"], "same_data": same}
+    divisions = results["parameters"].get("repeats", 0)  # older ones did not say
+    told = {"name": name, "seeds": results["parameters"]["seeds"], "divisions": divisions, "same_data": same}
     return told | {"verdicts": verdicts, "verdicts_seeds": by_seeds}
 
 

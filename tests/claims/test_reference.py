@@ -179,6 +179,10 @@ def test_a_report_shows_the_reference_of_its_data_or_else_that_of_the_studys_ima
     monkeypatch.setattr(reference, "FALLBACK", "discs")
     told = reference_for(other)
     assert (told["name"], told["seeds"], told["same_data"]) == ("discs", 1, False)
+    changed = json.loads(made.read_text(encoding="utf-8"))
+    changed["parameters"]["repeats"] = 6
+    made.write_text(json.dumps(changed), encoding="utf-8")
+    assert reference_for(other)["divisions"] == 6
     assert told["verdicts"]["C3a"] == {"dsc": "undecided", "dice": "undecided"}
 
 
