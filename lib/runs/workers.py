@@ -124,9 +124,12 @@ def _kill(pool: ProcessPoolExecutor) -> None:
     """Ends the process of a pool; one that was stopped by a signal would not end by a gentler one."""
     for process in list((pool._processes or {}).values()):  # Python 3.14 has pool.kill_workers()
         process.kill()
-    # Before Python 3.11.5 (Debian 12 has 3.11.2) the pool waits for ever to write what nobody will read.
+    # Before Python 3.11.5 (Debian 12 has 3.11.2) the pool waits for ever to write what nobody will read; and any Python
+    # for the rest of a result that the process was sending, as long as this one could write it.
     if queue := pool._call_queue:  # type: ignore[attr-defined]
         queue._reader.close()
+    if queue := pool._result_queue:
+        queue._writer.close()  # type: ignore[attr-defined]
 
 
 def _follow_parent() -> None:

@@ -324,6 +324,23 @@ def test_workers_end_while_a_large_state_is_on_its_way_to_one_that_does_not_read
     assert worker_processes() == []
 
 
+def test_workers_end_while_one_is_sending_a_large_result(discs: Dataset):
+    with workers.local_workers(1, discs) as local:
+        worker = psutil.Process(local.submit(os.getpid).result())
+        before, this_process = worker.io_counters().write_chars, psutil.Process()
+        read = this_process.io_counters().read_chars
+        local.submit(bytes, 5 * 10**8)
+        while this_process.io_counters().read_chars < read + 10**6:  # it has begun
+            time.sleep(0.001)
+        worker.suspend()
+        assert worker.io_counters().write_chars < before + 5 * 10**8  # and has not ended
+        ending = threading.Thread(target=local.close, daemon=True)
+        ending.start()
+        ending.join(20)
+        assert not ending.is_alive()
+    assert worker_processes() == []
+
+
 def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(discs: Dataset, runs_folder: Path):
     config = variant_config("baseline", 0, 10_000)
     folder = store.folder_of(config, discs)
