@@ -20,6 +20,7 @@ from lib.runs.plan import Planned
 from lib.runs.task import continue_run, take_dataset
 
 TASK_SECONDS = 5.0  # that a task trains before it hands back its state
+PIPE_SECONDS = 1.0  # for a pool to see that its process has ended, which takes milliseconds
 # glibc returns each step's large buffers to the system, which zeroes them again for the next step: a third of
 # the time of an epoch. A process reads these when it starts. Other allocators ignore them.
 WORKER_ENVIRONMENT = {
@@ -115,7 +116,10 @@ class LocalWorkers:
 
     def close(self) -> None:
         """Ends all processes, in the middle of their tasks if they have any."""
-        for pool in (*self._idle, *self._busy.values()):
+        pools = *self._idle, *self._busy.values()
+        for process in [process for pool in pools for process in list((pool._processes or {}).values())]:
+            process.kill()
+        for pool in pools:
             _kill(pool)
             pool.shutdown(cancel_futures=True)
 
@@ -124,12 +128,15 @@ def _kill(pool: ProcessPoolExecutor) -> None:
     """Ends the process of a pool; one that was stopped by a signal would not end by a gentler one."""
     for process in list((pool._processes or {}).values()):  # Python 3.14 has pool.kill_workers()
         process.kill()
-    # Before Python 3.11.5 (Debian 12 has 3.11.2) the pool waits for ever to write what nobody will read; and any Python
-    # for the rest of a result that the process was sending, as long as this one could write it.
-    if queue := pool._call_queue:  # type: ignore[attr-defined]
-        queue._reader.close()
-    if queue := pool._result_queue:
-        queue._writer.close()  # type: ignore[attr-defined]
+    manager: Any = pool._executor_manager_thread
+    if manager is None:
+        return
+    manager.join(PIPE_SECONDS)
+    if manager.is_alive():
+        # It waits for ever for the rest of a result that the process was sending; or, before Python 3.11.5 (Debian 12
+        # has 3.11.2), to write what nobody will read. Not closed before: two threads might close one number twice.
+        pool._call_queue._reader.close()  # type: ignore[attr-defined]
+        pool._result_queue._writer.close()  # type: ignore[attr-defined]
 
 
 def _follow_parent() -> None:
