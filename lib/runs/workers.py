@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -173,26 +174,46 @@ def local_workers(workers: int, dataset: Dataset) -> Iterator[LocalWorkers]:
 
 
 class DaskWorkers:
-    """The workers of a Dask scheduler, which itself repeats the tasks of workers that die."""
+    """The workers of a Dask scheduler.
+
+    Each is sent the data for itself, and keeps its tasks, so that the loss of one concerns no other: one that was to
+    get the data from another that died may wait for them for ever, while the scheduler believes that it has them.
+    """
 
     patience = 600.0
 
     def __init__(self, client: Any, dataset: Dataset) -> None:
-        self._client, self._executor, self._dataset = client, client.get_executor(pure=False), dataset
-        self._scattered: Any = None
+        self._client, self._dataset = client, dataset
+        self._known: dict[str, tuple[Any, Any]] = {}  # by address: what submits to a worker, and the data it has
+        self._busy: dict[Future[Any], str] = {}  # tasks, by the address of their worker
 
     def capacity(self) -> int:
+        addresses = self._addresses()
+        for task, address in list(self._busy.items()):
+            if address not in addresses:
+                task.cancel()  # otherwise it waits for that worker to come back
+            if task.done():
+                del self._busy[task]
+        return len(addresses)
+
+    def _addresses(self) -> list[str]:
         try:
-            return len(self._client.nthreads())
+            return list(self._client.nthreads())
         except OSError as error:
             raise FailedRun(f"the Dask scheduler is gone ({error}); the same command goes on with the runs") from None
 
     def start(self, planned: Planned, state: bytes | None) -> Future[Any]:
-        if (
-            self._scattered is None or self._scattered.status != "finished"
-        ):  # sent once, and again if all who had it died
-            self._scattered = self._client.scatter(self._dataset, broadcast=True)
-        return self._executor.submit(continue_run, *_task(self._scattered, planned, state))
+        tasks = Counter(self._busy.values())
+        address = min(self._addresses(), key=lambda address: tasks[address], default="")
+        if not address:
+            raise RuntimeError("no worker is there")
+        if address not in self._known:
+            data = self._client.scatter(self._dataset, workers=[address], hash=False)
+            self._known[address] = self._client.get_executor(pure=False, workers=[address]), data
+        executor, data = self._known[address]
+        task: Future[Any] = executor.submit(continue_run, *_task(data, planned, state))
+        self._busy[task] = address
+        return task
 
     def cpu_seconds(self, task: Future[Any]) -> float | None:  # noqa: ARG002
         return None
