@@ -118,8 +118,10 @@ def answer(results: Mapping[str, Any]) -> str:
     if _nothing_learned(results):
         return "These runs cannot tell."
     if len(scores) < FEWEST_SEEDS:
+        if len(scores) == 1:
+            return "One run of each network cannot tell."
         within = all(abs(effect) <= max(scores) - min(scores) for effect in _effects(results).values())
-        return "On these runs, not measurably." if within and len(scores) > 1 else "So few runs cannot tell."
+        return "On these runs, not measurably." if within else "So few runs cannot tell."
     dsc, dice = (_shown_to_help(results, metric) for metric in NAMES)
     return f"On these images, {dsc}." if dsc == dice else f"On these images, {dsc} by DSC, and {dice} by Dice."
 

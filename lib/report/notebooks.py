@@ -146,7 +146,8 @@ def kernel_environment(folder: Path) -> dict[str, str]:
     """
     spec = folder / "jupyter" / "share" / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    # A kernel that is ended may log the interrupt as an error; what goes wrong in a cell is told by the cell.
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
     spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}), encoding="utf-8")
     folders = {
         "JUPYTER_PATH": "jupyter/share",  # the first where kernels and templates are looked for

@@ -133,7 +133,7 @@ def published(report: Path) -> dict[str, object]:
     files: dict[str, object] = {name: content for name, content in tree(report).items() if name != RECORD}
     results = json.loads((report / "results.json").read_bytes())
     page = (report / "report.html").read_text(encoding="utf-8").replace(results["provenance"]["started"][:10], "")
-    files["report.html"] = re.sub(r"<dt>(Time|Sections)</dt><dd>.*?</dd>", "", page)
+    files["report.html"] = re.sub(r"<dt[^>]*>(Time|Files)</dt><dd>.*?</dd>", "", page)
     return files | {"results.json": without_times(results)}
 
 
