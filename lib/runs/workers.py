@@ -118,17 +118,22 @@ class LocalWorkers:
     def close(self) -> None:
         """Ends all processes, in the middle of their tasks if they have any."""
         pools = *self._idle, *self._busy.values()
-        for process in [process for pool in pools for process in list((pool._processes or {}).values())]:
-            process.kill()
+        for pool in pools:  # all first: each may take a moment to be seen to have ended
+            _end_process(pool)
         for pool in pools:
             _kill(pool)
             pool.shutdown(cancel_futures=True)
 
 
-def _kill(pool: ProcessPoolExecutor) -> None:
+def _end_process(pool: ProcessPoolExecutor) -> None:
     """Ends the process of a pool; one that was stopped by a signal would not end by a gentler one."""
     for process in list((pool._processes or {}).values()):  # Python 3.14 has pool.kill_workers()
         process.kill()
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """Ends the process of a pool, and sees to it that the pool does not wait for it."""
+    _end_process(pool)
     manager: Any = pool._executor_manager_thread
     if manager is None:
         return

@@ -19,6 +19,7 @@ from lib._errors import UserError, run_command
 from lib.claims.evidence import evidence, image_table
 from lib.claims.reference import REFERENCES, find_reference
 from lib.claims.verdicts import claim_results, judge
+from lib.data.dataset import Dataset
 from lib.report.notebooks import public_path
 from lib.report.parameters import Parameters, parse_parameters
 from lib.report.provenance import provenance
@@ -64,10 +65,9 @@ def join(seeds: dict[str, Any], divisions: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measure(parameters: Parameters, command: str) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Returns what `join` takes of the divisions, and the `image_table` of their runs."""
+def measure(parameters: Parameters, dataset: Dataset, command: str) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Returns what `join` takes of the divisions of a dataset, and the `image_table` of their runs."""
     started = datetime.now(UTC)
-    dataset = parameters.load()
     plans = parameters.of_runs().plans(dataset)
     wanted = {
         "variants": plans["variants"],
@@ -88,13 +88,14 @@ def measure(parameters: Parameters, command: str) -> tuple[dict[str, Any], pd.Da
 def add_divisions(arguments: list[str]) -> None:
     """Trains what is missing, and writes the reference's results.json and scores.csv.xz anew."""
     given = parse_parameters(["STUDY=yes", "SEEDS=1", "POSSIBLE=no", *arguments])
-    found = find_reference(given.load().sha256)
-    if found is None or found[1]["provenance"]["dataset_sha256"] != given.load().sha256:
+    dataset = given.load()
+    found = find_reference(dataset.sha256)
+    if found is None or found[1]["provenance"]["dataset_sha256"] != dataset.sha256:
         raise UserError(f"DATASET={given.dataset}: expected the data of a reference, found other data")
     name, seeds = found
     parameters = given.model_copy(update={key: seeds["parameters"][key] for key in ALIKE})
     told = [argument.replace(given.dataset, public_path(given.dataset)) for argument in arguments]
-    divisions, table = measure(parameters, shlex.join(["python", "tests/tools/add_divisions.py", *told]))
+    divisions, table = measure(parameters, dataset, shlex.join(["python", "tests/tools/add_divisions.py", *told]))
     folder = REFERENCES / name
     scores = pd.read_csv(folder / "scores.csv.xz")
     images, of_seeds = ["split", "image", "patient"], scores["place"] == "splits"
