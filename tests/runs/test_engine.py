@@ -537,7 +537,7 @@ def start_worker(tmp_path: Path, monkeypatch) -> Iterator[Callable[[], subproces
 
 @pytest.fixture
 def scheduler(start_worker) -> list[subprocess.Popen[bytes]]:
-    """The two workers of a scheduler, both there: data that are sent then survive one of them."""
+    """The two workers of a scheduler, both there, so that both get tasks."""
     both = [start_worker() for _ in range(2)]
     with Client(os.environ["DASK_SCHEDULER_ADDRESS"]) as client:
         client.wait_for_workers(2, timeout=60)
