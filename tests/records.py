@@ -84,7 +84,7 @@ def evidence_of(table: pd.DataFrame) -> Evidence:
         patients=patients if known else None,
         fold_patients=dict(images) if known else None,
         constant_answer=pd.DataFrame(),
-        border_contrast=None,
+        border_contrast=pd.Series(dtype=float),
     )
 
 

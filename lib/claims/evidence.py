@@ -31,7 +31,7 @@ class Evidence:
         patients: of each (split, image); None where they are not known of all images.
         fold_patients: of each image of `in_folds`; None where not known.
         constant_answer: SCORES of each training image by the constant answer with the higher mean in that score.
-        border_contrast: of each test image, nan where its mask has no border; None where images have no colours.
+        border_contrast: of each test image as the networks see it, nan where its mask has no border.
         first_gradients: mean norms of the gradient of the first layer's weights in the first epoch, of "baseline" and
             "deeper"; empty but in a full run.
         until_decided: whether divisions are added while they can decide, which `look_factor` allows for.
@@ -44,7 +44,7 @@ class Evidence:
     patients: Mapping[tuple[str, str], str] | None
     fold_patients: Mapping[str, str] | None
     constant_answer: pd.DataFrame
-    border_contrast: pd.Series | None
+    border_contrast: pd.Series
     first_gradients: Mapping[str, float] = field(default_factory=dict)
     until_decided: bool = False
 
@@ -112,7 +112,7 @@ def of_images(dataset: Dataset) -> dict[str, Any]:
         "patients": patients_of(dataset),
         "fold_patients": Fold("all", 0).patients(dataset),
         "constant_answer": constant_answer(dataset.train),
-        "border_contrast": border_contrasts(dataset.test) if dataset.stain == "rgb" else None,
+        "border_contrast": border_contrasts(dataset.test),
     }
 
 
@@ -142,6 +142,7 @@ def border_contrasts(split: Split) -> pd.Series:
 def border_contrast(image: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> float:
     """Returns how the colours on the two sides of a mask's border differ: the distance of their means in CIELAB.
 
+    Unmixed stains count as the colours that they are shown in: haematoxylin as red, eosin as green, the rest as blue.
     Each side is the band of three pixels along the border; nan where the mask has no border.
     """
     from skimage.color import rgb2lab  # takes half a second to import

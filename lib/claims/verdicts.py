@@ -570,9 +570,7 @@ def _full_run(claim: Claim, metric: str) -> NotRun:
     return NotRun(claim=claim, metric=metric, missing="`make study`")
 
 
-def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> CorrelationJudgement | NotRun:
-    if evidence.border_contrast is None:
-        return NotRun(claim=claim, metric=metric, missing="the colours, STAIN=rgb")
+def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> CorrelationJudgement:
     borders = evidence.border_contrast.dropna()
     by_run = evidence.by_image[metric].loc["baseline"].xs("test", level="split").unstack("seed").loc[borders.index]
     patients = None if evidence.patients is None else [evidence.patients["test", name] for name in borders.index]
