@@ -3,7 +3,7 @@
 The two questions are answered by runs that have nothing in common: that of other seeds by those on the given splits,
 that of other patients by those in divisions into folds. So a committed full run without divisions (REPEATS=0), and the
 divisions that this trains or finds in the store, are together what one run of both would be; neither waits for the
-other. The settings that C4b and C5c compare take as long again, and are left out.
+other. Variants that the reference has scores of in as many divisions are not trained again.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from lib._errors import UserError, run_command
-from lib.claims.evidence import evidence, image_table
+from lib.claims.evidence import Evidence, image_table, of_images
 from lib.claims.reference import REFERENCES, find_reference
 from lib.claims.verdicts import claim_results, judge
 from lib.data.dataset import Dataset
@@ -25,14 +25,13 @@ from lib.report.parameters import Parameters, parse_parameters
 from lib.report.provenance import provenance
 from lib.report.results import side_results
 from lib.runs.finish import finished
-from lib.runs.plan import SETTINGS
+from lib.runs.scores import fold_scores
 
 ALIKE = ("epochs", "learning_rate", "precision", "stain", "size", "test_fraction", "foreground")
 OF_SEEDS = (  # what a claim in results.json says of these images with other seeds
     "verdict_seeds", "seed_effect", "seed_low", "seed_high", "seed_p_value", "seed_se", "n_seeds", "by_run",
     "needed_seeds",
 )  # fmt: skip
-COSTS_NOTHING = "dropout 0.5"  # of SETTINGS: a snapshot of the variant
 
 
 def join(seeds: dict[str, Any], divisions: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def join(seeds: dict[str, Any], divisions: dict[str, Any]) -> dict[str, Any]:
         raise UserError("expected a reference with the claims of today, found others; make it anew")
     claims = []
     for here, elsewhere in zip(seeds["claims"], divisions["claims"], strict=True):
-        if not elsewhere.get("n_divisions"):
+        if elsewhere.get("n_divisions", 0) == here.get("n_divisions", 0):
             claims.append(here)
         elif here["verdict"] == "not run":  # it is measured in divisions alone
             claims.append(elsewhere)
@@ -61,26 +60,63 @@ def join(seeds: dict[str, Any], divisions: dict[str, Any]) -> dict[str, Any]:
         "provenance": seeds["provenance"] | {"divisions": divisions["provenance"]},
         "parameters": seeds["parameters"] | {"repeats": divisions["parameters"]["repeats"]},
         "claims": claims,
-        "side": divisions["side"] | seeds["side"],
+        "side": {
+            name: seeds["side"].get(name, {}) | divisions["side"].get(name, {})
+            for name in seeds["side"] | divisions["side"]
+        },
     }
 
 
-def measure(parameters: Parameters, dataset: Dataset, command: str) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Returns what `join` takes of the divisions of a dataset, and the `image_table` of their runs."""
+def stored_scores(scores: pd.DataFrame, dataset: Dataset) -> dict[str, pd.DataFrame]:
+    """Returns the scores of an `image_table` of a dataset by place, indexed as by `image_scores` and `fold_scores`."""
+    images = [(split, image) for split, of_split in dataset.splits.items() for image in of_split.names]
+    names = {
+        "splits": dict(enumerate(image for _, image in images)),
+        "folds": dict(enumerate(" ".join(image) for image in images)),
+    }
+    levels = ["variant", "seed", "split", "image"]
+    return {
+        place: of.assign(image=of["image"].map(names[place])).rename(columns={"run": "seed"}).set_index(levels)
+        for place, of in scores.groupby("place")
+    }
+
+
+def measure(
+    parameters: Parameters, dataset: Dataset, stored: pd.DataFrame, command: str
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Returns what `join` takes of the divisions of a dataset, and the `image_table` of all scores.
+
+    Args:
+        parameters: of the divisions. dataset: that they are of. stored: the reference's `image_table`.
+        command: that was given.
+    """
     started = datetime.now(UTC)
-    plans = parameters.of_runs().plans(dataset)
-    wanted = {
-        "variants": plans["variants"],
-        "new patients": {v: of for v, of in plans["new patients"].items() if v not in SETTINGS or v == COSTS_NOTHING},
-    }
-    runs = finished(dataset, chain(*(of for plan in wanted.values() for of in plan.values())), parameters.workers)
-    of_report = {name: {v: [runs[p] for p in of] for v, of in plan.items()} for name, plan in wanted.items()}
-    measured = evidence(of_report, dataset)
+    plan = parameters.of_runs().plans(dataset)["new patients"]
+    before = stored_scores(stored, dataset)
+    divided = before.get("folds")
+    known = (
+        ()
+        if divided is None
+        else divided.groupby("variant")
+        .filter(lambda of: of.index.unique("seed").size == parameters.repeats)
+        .index.unique("variant")
+    )
+    wanted = {variant: of for variant, of in plan.items() if variant not in known}
+    trained = finished(dataset, chain.from_iterable(wanted.values()), parameters.workers)
+    runs = {variant: [trained[planned] for planned in of] for variant, of in wanted.items()}
+    kept = [divided.loc[list(known)]] if len(known) else []
+    measured = Evidence(
+        by_image=before["splits"],
+        at_epoch=parameters.epochs,
+        equal_epochs=before["splits"],  # of which no number is kept: what C4c says of seeds is the reference's
+        in_folds=pd.concat([*kept, fold_scores(runs, dataset)]),
+        **of_images(dataset),
+    )
     content = {
         "parameters": parameters.model_dump(),
         "provenance": provenance(parameters, dataset, started, command),
         "claims": [claim_results(judged) for judged in judge(measured)],
-        "side": side_results(of_report),
+        "side": side_results({"new patients": runs}),
     }
     return content, image_table(measured)
 
@@ -95,17 +131,12 @@ def add_divisions(arguments: list[str]) -> None:
     name, seeds = found
     parameters = given.model_copy(update={key: seeds["parameters"][key] for key in ALIKE})
     told = [argument.replace(given.dataset, public_path(given.dataset)) for argument in arguments]
-    divisions, table = measure(parameters, dataset, shlex.join(["python", "tests/tools/add_divisions.py", *told]))
+    command = shlex.join(["python", "tests/tools/add_divisions.py", *told])
     folder = REFERENCES / name
-    scores = pd.read_csv(folder / "scores.csv.xz")
-    images, of_seeds = ["split", "image", "patient"], scores["place"] == "splits"
-    numbered = [of.loc[of["place"] == "splits", images].drop_duplicates(ignore_index=True) for of in (scores, table)]
-    if not numbered[0].equals(numbered[1]):
-        raise UserError(f"{folder.name}/scores.csv.xz: expected the images under the numbers of today, found others")
+    divisions, table = measure(parameters, dataset, pd.read_csv(folder / "scores.csv.xz"), command)
     results = json.dumps(join(seeds, divisions), indent=1, allow_nan=False)
     (folder / "results.json").write_text(results + "\n", encoding="utf-8")
-    joined = pd.concat([scores[of_seeds], table[table["place"] == "folds"]])
-    joined.to_csv(folder / "scores.csv.xz", index=False, float_format="%.6f")
+    table.to_csv(folder / "scores.csv.xz", index=False, float_format="%.6f")
     print(f"reports/reference/{name}: now with {parameters.repeats} divisions into folds")
 
 
