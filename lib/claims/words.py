@@ -140,9 +140,10 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         )
         if dsc.first_gradients:
             deeper, shallower = (dsc.first_gradients[name] for name in ("deeper", "baseline"))
+            despite = ", and yet it was trained" if deeper < shallower and dsc.verdict_seeds == "contradicted" else ""
             sentences.append(
-                f"Its first layer's gradient has a norm of {deeper:.2g} in the first epoch, the shallower network's of "
-                f"{shallower:.2g}."
+                "Vanishing gradients, the study's presumed cause: the deeper network's first layer has one with a norm "
+                f"of {deeper:.2g} in the first epoch, the shallower network's of {shallower:.2g}{despite}."
             )
     return " ".join(sentences)
 
