@@ -16,6 +16,7 @@ from lib.claims.words import number
 from lib.runs.plan import comparator
 from lib.runs.run import History
 
+QUESTION = "Do noise, dropout and L2 help a small segmentation network?"
 NAMES = {"dsc": "DSC", "dice": "Dice"}
 ANSWERS = {"all gland": "everything is foreground", "no gland": "nothing is foreground"}
 HELPS = {  # the verdict of a claim on test scores that says that its variant helps

@@ -6,20 +6,23 @@ Unless it succeeds, the report that was there before is untouched.
 import json
 import shlex
 import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import nbformat
+import pandas as pd
 
 from lib import _files
 from lib._errors import UserError, run_command
 from lib._files import delete, lock, publish, recover, temporary_files, unlock
-from lib.claims.evidence import Evidence, evidence, image_table
+from lib.claims.evidence import SCORES, Evidence, evidence, image_table
+from lib.claims.findings import QUESTION, answer, best_constant, findings
 from lib.claims.intervals import FEWEST_SEEDS, LOOKS
 from lib.claims.verdicts import Judgement, NotRun, judge, may_be_decided
 from lib.data.dataset import Dataset
@@ -198,8 +201,23 @@ def _write_page(
     (models / "configurations.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
+def score_lines(results: Mapping[str, Any]) -> str:
+    """Returns a table for a terminal of the mean scores in a results.json, and of the best constant answer's."""
+    of_variants = {
+        variant["label"]: {
+            (split, SCORES[metric]): fmean(run[split][metric] for run in variant["runs"])
+            for split in ("train", "test")
+            for metric in SCORES
+        }
+        for variant in results["variants"].values()
+    }
+    constant = {("test", SCORES[metric]): best_constant(results, metric) for metric in SCORES}
+    table = pd.DataFrame(of_variants | {"Best constant answer": constant}).T
+    return table.to_string(float_format="{:.3f}".format, na_rep="")
+
+
 def make(arguments: Sequence[str], made_of: Inputs, last: Last) -> None:
-    """Makes the report that these arguments ask for, and says where.
+    """Makes the report that these arguments ask for, and says what it found and where it is.
 
     Args:
         arguments: of the command.
@@ -207,7 +225,11 @@ def make(arguments: Sequence[str], made_of: Inputs, last: Last) -> None:
         last: the report of these arguments that is there, whose unchanged notebooks are used again.
     """
     target = make_report(parse_parameters(arguments), arguments, made_of, last)
-    print(f"report: {(target / 'report.html').relative_to(_files.REPORTS.parent)}")
+    results = json.loads((target / "results.json").read_bytes())
+    print(f"\n{score_lines(results)}\n")
+    for told in (f"{QUESTION} {answer(results)}", *findings(results)):
+        print(textwrap.fill(told, 100))
+    print(f"\nreport: {(target / 'report.html').relative_to(_files.REPORTS.parent)} (open it in a browser)")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from lib._errors import FailedRun
-from lib.claims.findings import answer, findings, headline_numbers
+from lib.claims.findings import QUESTION, answer, findings, headline_numbers
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
 from lib.evaluation import THRESHOLD
@@ -140,6 +140,7 @@ class PageExporter(HTMLExporter):
         resources = {
             "results": results,
             "sections": sections,
+            "question": QUESTION,
             "answer": answer(results),
             "findings": findings(results),
             "headline_numbers": headline_numbers(results),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from statistics import fmean
 
 import nbformat
 import numpy as np
@@ -100,6 +101,21 @@ def test_parameters_are_read_with_their_types():
     parameters = parse_parameters(["DATASET=a b=c", "SEEDS=2", "LEARNING_RATE=1e-4"])
     assert (parameters.dataset, parameters.seeds, parameters.learning_rate) == ("a b=c", 2, 1e-4)
     assert parameters.epochs == Parameters().epochs == 60
+
+
+def test_a_report_ends_with_its_scores_and_what_they_say_on_the_terminal(tmp_path: Path, monkeypatch, capsys):
+    reference = ROOT / "reports" / "reference" / "warwick" / "results.json"
+    shutil.copy(reference, tmp_path)
+    monkeypatch.setattr(make, "make_report", lambda *_: tmp_path)
+    monkeypatch.setattr(make._files, "REPORTS", tmp_path)
+    make.make([], {}, make.Last([]))
+    told = capsys.readouterr().out
+    runs = json.loads(reference.read_text())["variants"]["baseline"]["runs"]
+    dice = " ".join(f"{fmean(run[split]['dice'] for run in runs):.3f}" for split in ("train", "test"))
+    (row,) = re.findall("(?m)^Baseline  .*$", told)
+    assert " ".join(row.split()[i] for i in (2, 4)) == dice
+    assert "Do noise, dropout and L2 help a small segmentation network? On these images, " in told
+    assert told.endswith("report.html (open it in a browser)\n")
 
 
 @pytest.mark.parametrize(("size", "told"), [(16, ""), (128, "memory: about 0.1 GB a process in training\n")])
