@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -100,10 +101,9 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
             parameters = _until_decided(parameters, dataset)
             values = parameters.of_notebooks(dataset.key)
         request = parameters.of_runs()
-        runs = report_runs(dataset, request)
-        planned = (
-            one for of_experiment in request.plans(dataset).values() for of in of_experiment.values() for one in of
-        )
+        plans = request.plans(dataset)
+        runs = report_runs(dataset, request, plans)
+        planned = chain(*(of for of_experiment in plans.values() for of in of_experiment.values()))
         shown = run_hashes(f"{one.folder(dataset).name}/{store.RUN}" for one in planned)
 
         new, failed = staging / target.name, target.with_name(f"{target.name}.failed")
