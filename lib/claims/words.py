@@ -80,33 +80,33 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         return " ".join([*sentences, "There is no interval: too few runs or patients, or scores that do not differ."])
     if dsc.claim.id == "C5c":
         sentences.append(f"All intervals here are widened for {len(dsc.also)} comparisons, after Bonferroni.")
-    small = any("supported" in (one.verdict, one.verdict_seeds) and abs(one.estimate.effect) < MARGIN for one in both)
-    if small and not dsc.claim.bound:
-        sentences.append(f"An effect below {MARGIN} hardly matters.")
+    told = [pair for one in both for pair in ((one.verdict, one.estimate), (one.verdict_seeds, one.over_seeds))]
+    if not dsc.claim.bound and any(v == "supported" and found and abs(found.effect) < MARGIN for v, found in told):
+        sentences.append(f"It is supported, though an effect below {MARGIN} hardly matters.")
     margin = dsc.estimate.smallest_margin if isinstance(dsc.estimate, Estimate) else np.nan
     if dsc.verdict == "undecided" and not dsc.claim.bound and np.isfinite(margin):
-        sentences.append(
-            f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
-        )
+        sentences.append(f"In DSC, a margin of {margin:.3f} in place of {MARGIN} would make it not supported.")
     needed = {SCORES[one.metric]: one.needed for one in both if one.verdict == "undecided"}
     sentences += _would_decide(needed, "divisions" if dsc.n_divisions else "runs", who)
     if ruled_out := [_ruled_out(one) for one in both if _is_open(one)]:
         sentences.append(f"Ruled out for other {who}, at 95%: {'; '.join(ruled_out)}.")
+    if dsc.claim.id == "C5b":
+        return " ".join([*sentences, "Its verdict also takes the gap (claim C5a) and the test score (claim C5d)."])
     sentences += [
         f"{name[0].upper()}{name[1:]}: {with_interval(also)} in DSC and {with_interval(dice.also[name])} in Dice."
         for name, also in dsc.also.items()
     ]
     if isinstance(dsc, DepthJudgement) and isinstance(dice, DepthJudgement):
         sentences.append(
-            f"Of {dsc.n_runs} runs of the deeper network {dsc.untrained} in DSC and {dice.untrained} in Dice end no "
-            f"more than {MARGIN} above that answer; of those of the shallower one {dsc.untrained_shallower} and "
-            f"{dice.untrained_shallower}."
+            f"In Dice, {dice.untrained} of {dsc.n_runs} runs of the deeper network and {dice.untrained_shallower} of "
+            f"the shallower end no more than {MARGIN} above that answer; in DSC, {dsc.untrained} and "
+            f"{dsc.untrained_shallower}."
         )
         if dsc.first_gradients:
             deeper, shallower = (dsc.first_gradients[name] for name in ("deeper", "baseline"))
             sentences.append(
-                f"Its first layer's gradient has a norm of {deeper:.2g} in the first epoch, the shallower network's of "
-                f"{shallower:.2g}."
+                f"In the first epoch, the gradient of the first layer has a norm of {deeper:.2g} in the deeper network "
+                f"and of {shallower:.2g} in the shallower."
             )
     return " ".join(sentences)
 
@@ -120,7 +120,7 @@ def _is_open(one: Judgement) -> bool:
 def _ruled_out(one: Judgement) -> str:
     """Returns which effects an interval that decides nothing leaves out."""
     low, high = number(one.estimate.ci_low), number(one.estimate.ci_high)
-    return f"above {high} and below {low} in {SCORES[one.metric]}"
+    return f"effects above {high} and below {low} in {SCORES[one.metric]}"
 
 
 def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "") -> list[str]:

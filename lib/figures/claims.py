@@ -5,7 +5,7 @@ from math import isfinite
 
 from lib.claims.evidence import SCORES
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN, Interval
-from lib.claims.verdicts import CLAIMS, PRIMARY, QUOTES, Judgement, NotRun
+from lib.claims.verdicts import CLAIMS, QUOTES, Judgement, NotRun
 from lib.claims.words import count, explain, with_interval
 
 AXIS_END = 0.06  # of a difference of scores; a correlation's is 1
@@ -23,7 +23,8 @@ def draw_effect(claim_id: str, effect: float, bounds: Sequence[float | None], ru
 
     Args:
         claim_id: of the claim that is about it.
-        effect, bounds: with its interval, which is left out where it is unknown, None or nan.
+        effect, bounds: with its interval, which is left out where it is unknown, None or nan. An effect beyond the axis
+            is a triangle at its end.
         runs: effects of single runs, drawn as rings.
     """
     (claim,) = (claim for claim in CLAIMS if claim.id == claim_id)
@@ -39,7 +40,9 @@ def draw_effect(claim_id: str, effect: float, bounds: Sequence[float | None], ru
     parts += [f'<circle class="run" cx="{at(x)}" cy="6" r="2.5"/>' for x in runs if x is not None and isfinite(x)]
     if len(interval) == 2:
         parts.append(f'<path class="range" d="M{at(interval[0])} 6H{at(interval[1])}"/>')
-    parts.append(f'<circle cx="{at(effect)}" cy="6" r="3"/>')
+    outwards = 5 if effect > 0 else -5
+    beyond = f'<path class="beyond" d="M{at(effect)} 6l{-outwards} -4v8z"/>'
+    parts.append(beyond if abs(effect) > end else f'<circle cx="{at(effect)}" cy="6" r="3"/>')
     return f'<svg class="interval" viewBox="{-HALF} 0 {2 * HALF} 18" aria-hidden="true">{"".join(parts)}</svg>'
 
 
@@ -64,15 +67,13 @@ def _who(one: Judgement) -> str:
 
 def _measured(one: Judgement) -> str:
     """Returns what is measured, and in how much."""
-    parts = [one.measure[0].upper() + one.measure[1:]]
-    if one.over_seeds is not None:
-        parts.append(count(len(one.by_run), "run"))
-    if one.n_runs >= FEWEST_SEEDS or one.n_divisions:
-        divisions = f"{count(one.n_divisions, 'division')} of " if one.n_divisions else ""
-        parts.append(f"other {_who(one)}: {divisions}{one.n_patients or one.n_images}")
-    if one.claim.primary and one.n_runs >= FEWEST_SEEDS:
-        parts.append(f"adjusted for {len(PRIMARY)} contrasts")
-    return "; ".join(parts)
+    amounts = [count(len(one.by_run), "run")] if one.over_seeds is not None else []
+    if one.n_divisions:
+        amounts.append(f"{count(one.n_divisions, 'division')} of {one.n_patients or one.n_images} {_who(one)}")
+    elif one.n_runs >= FEWEST_SEEDS:
+        amounts.append(f"{one.n_patients or one.n_images} {_who(one)}")
+    primary = " Primary." * (one.claim.primary and one.n_runs >= FEWEST_SEEDS)
+    return f"{one.measure[0].upper()}{one.measure[1:]}. {', '.join(amounts)}.{primary}"
 
 
 def _rows(one: Judgement) -> list[str]:

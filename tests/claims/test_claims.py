@@ -385,9 +385,7 @@ def test_a_full_study_judges_other_patients_by_its_divisions(dataset: Dataset):
     assert judged.over_seeds.effect == pytest.approx(0.05, abs=0.003)  # on the given splits
     assert judged.estimate.effect == pytest.approx(0.03, abs=0.003)  # in folds
     assert judged.n_images == len(dataset.train) + len(dataset.test)
-    assert f"; other patients: 8 divisions of {judged.n_patients}; adjusted for 6 contrasts<" in entries(
-        judge(full(dataset))
-    )
+    assert f". 8 runs, 8 divisions of {judged.n_patients} patients. Primary.<" in entries(judge(full(dataset)))
     also = {each.claim.id: list(each.also) for each in judge(full(dataset)) if each.metric == "dsc"}
     assert (also["C3a"], also["C4a"]) == ([], ["after 60 epochs each"])
     assert also["C5b"] == ["test score, adjusted for 6", "gap, adjusted for 6"]
@@ -416,7 +414,7 @@ def test_more_divisions_are_worth_their_time_where_they_alone_would_decide():
 def test_entries_of_few_runs_show_each_and_an_open_one_rules_out_what_it_can(dataset: Dataset):
     text = entries(judge(quick(scores(dataset, seeds=3), dataset)))
     entry = text.partition("#### C3a")[2].partition("####")[0].strip()
-    assert "<caption>Test score, noise minus baseline; 3 runs</caption>" in entry
+    assert "<caption>Test score, noise minus baseline. 3 runs.</caption>" in entry
     assert re.findall(r'"row">(.*?)</th>', entry) == ["DSC", "Dice"]
     assert re.findall(r"<td>([+−]\d\.\d{3})</td>", entry) == ["+0.051", "+0.051"]
     assert (entry.count('class="run"'), entry.count('class="range"')) == (6, 0)
@@ -426,7 +424,7 @@ def test_entries_of_few_runs_show_each_and_an_open_one_rules_out_what_it_can(dat
     by_image.loc[("noise", slice(None), "test", p6), ["dsc", "dice"]] += 0.2
     entry = entries(judge(quick(by_image, dataset))).partition("#### C3a")[2].partition("####")[0]
     assert re.search(
-        r"Ruled out for other patients, at 95%: above [+−]\d\.\d{3} and below [+−]\d\.\d{3} in DSC; ", entry
+        r"Ruled out for other patients, at 95%: effects above [+−]\d\.\d{3} and below [+−]\d\.\d{3} in DSC; ", entry
     )
 
 
