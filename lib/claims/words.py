@@ -283,25 +283,6 @@ def training_setup(config: TrainingConfig, seeds: int) -> str:
     )
 
 
-def baseline_scores(by_image: pd.DataFrame, test: Split, epochs: int) -> str:
-    """Returns the baseline's scores as means over runs and images, and how far above the best constant answer they are.
-
-    Args:
-        by_image: `lib.runs.scores.image_scores`, the baseline among them. test: the test split. epochs: it was trained.
-    """
-    mean = by_image.loc["baseline"].groupby("split").mean()
-    means = {metric: (float(mean.loc["train", metric]), float(mean.loc["test", metric])) for metric in SCORES}
-    floor = constant_means(test).values()
-    above = {metric: means[metric][1] - max(answer[metric] for answer in floor) for metric in SCORES}
-    beside = [f"{abs(x):.3f} {'above' if x >= 0 else 'below'} it in {SCORES[metric]}" for metric, x in above.items()]
-    (dsc_train, dsc_test), (dice_train, dice_test) = means.values()
-    return (
-        f"After {count(epochs, 'epoch')}, DSC is {dsc_train:.3f} on training and {dsc_test:.3f} on test images, a gap "
-        f"of {number(dsc_train - dsc_test, '.3f')}; Dice is {dice_train:.3f} and {dice_test:.3f}. Compared with the "
-        f"best constant answer, the test score is {' and '.join(beside)}."
-    )
-
-
 def image_range(by_image: pd.DataFrame) -> str:
     """Returns how widely the baseline's scores differ between test images, and whether the two scores agree.
 

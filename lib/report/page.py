@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,16 @@ class _Renderer(IPythonRenderer):
         return convert(body)
 
 
+def _seen(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Returns the cells for the reader of a page, without text on what the next cell shows where that shows nothing."""
+
+    def hidden(cell: NotebookNode, following: NotebookNode | None) -> bool:
+        tags = set(cell.metadata.get("tags", []))
+        return bool(HIDDEN_TAGS & tags) or ("with-next" in tags and not (following and following.outputs))
+
+    return [cell for cell, following in zip_longest(cells, cells[1:]) if not hidden(cell, following)]
+
+
 def _id(label: str) -> str:
     """Returns the id of a figure or table by its label: "figure-12" of "Figure 12"."""
     return label.lower().replace(" ", "-")
@@ -118,7 +128,7 @@ class PageExporter(HTMLExporter):
         named = [picture for picture in gallery if picture.name == results["images"]["best"]["name"]]
         page, sections = new_notebook(metadata=notebooks[0].metadata), []
         for notebook in notebooks:
-            cells = [cell for cell in deepcopy(notebook.cells) if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))]
+            cells = _seen(deepcopy(notebook.cells))
             title = cells[0].source.splitlines()[0].removeprefix("## ")
             cells[0].metadata["section"] = "section-" + re.sub(r"[^0-9a-z]+", "-", title.lower()).strip("-")
             sections.append({"id": cells[0].metadata["section"], "title": title})

@@ -139,6 +139,13 @@ def test_tables_have_one_row_of_headers_with_a_scope_each(page: Page, made_once:
     assert "setting" in names
 
 
+def test_what_is_not_shown_is_not_announced(page: Page, made_once: Path):
+    open_report(page, made_once)  # one run of each network, and no full run
+    heads = page.locator("#section-4-what-is-possible h3").all_inner_texts()
+    assert "By grade and patient" in heads
+    assert not {"What each step brings", "Where runs disagree"} & set(heads)
+
+
 def test_no_id_is_given_twice(page: Page, made_once: Path):
     open_report(page, made_once)
     ids = page.locator("[id]").evaluate_all("all => all.map(one => one.id)")
