@@ -59,30 +59,19 @@ def beside_table(by_run: pd.DataFrame, test: Split) -> pd.DataFrame:
     """Returns each measure's mean in each variant, and the difference from what that is compared with.
 
     The longer baseline has no column of its own: so few fit on a page. Fewer than FEWEST_SEEDS runs have no intervals.
+    The caption tells which variants are better in one measure and worse in another, or whose change in Dice is a
+    threshold's: a change is one whose interval leaves out 0, and it is a threshold's if less than half of it is left at
+    the one that is chosen on training images.
     """
-    variants, fewest = by_run.index.unique("variant"), int(by_run.groupby("variant").size().min())
-    columns = {
-        f"{VARIANTS[variant].label}, minus {VARIANTS[comparator(variant, variants)].label.lower()}": {
-            name: f"{by_run[name][variant].mean():.3f}: {with_interval(of, fewest)}" for name, of in measured.items()
-        }
-        for variant, measured in changes(by_run).items()
-        if variant != "longer"
-    }
-    return pd.DataFrame(columns).rename(index={FOREGROUND: f"{FOREGROUND} (truth {test.foreground_fraction:.3f})"})
-
-
-def beside_title(by_run: pd.DataFrame, test: Split) -> str:
-    """Returns which variants are better in one measure and worse in another, or whose change in Dice is a threshold's.
-
-    A change is one whose interval leaves out 0; it is a threshold's if less than half of it is left at the one that is
-    chosen on training images. Of fewer than FEWEST_SEEDS runs nothing is said.
-    """
-    fewest = by_run.groupby("variant").size().min()
-    if fewest < FEWEST_SEEDS:
-        return f"Fewer than {FEWEST_SEEDS} runs do not show whether a variant pays for one measure with another."
-    sentences = []
+    variants, fewest, sentences = by_run.index.unique("variant"), int(by_run.groupby("variant").size().min()), []
+    columns = {}
     for variant, measured in changes(by_run).items():
         label = VARIANTS[variant].label
+        if variant != "longer":
+            columns[f"{label}, minus {VARIANTS[comparator(variant, variants)].label.lower()}"] = {
+                name: f"{by_run[name][variant].mean():.3f}: {with_interval(of, fewest)}"
+                for name, of in measured.items()
+            }
         shown = {name: of for name, of in measured.items() if of.ci_low > 0 or of.ci_high < 0}
         gains = {name: of.effect * (-1 if name == LOSS else 1) for name, of in shown.items() if name != FOREGROUND}
         better, worse = (
@@ -97,4 +86,9 @@ def beside_title(by_run: pd.DataFrame, test: Split) -> str:
             share, truth = by_run[FOREGROUND][variant].mean(), test.foreground_fraction
             said.append(f"{label} calls {share:.2f} of the pixels foreground, where {truth:.2f} are.")
         sentences += said
-    return " ".join(sentences) or "No variant is shown to pay for one measure with another on these images."
+    table = pd.DataFrame(columns).rename(index={FOREGROUND: f"{FOREGROUND} (truth {test.foreground_fraction:.3f})"})
+    nothing = "No variant is shown to pay for one measure with another on these images."
+    few = f"Fewer than {FEWEST_SEEDS} runs do not show whether a variant pays for one measure with another."
+    found = few if fewest < FEWEST_SEEDS else " ".join(sentences) or nothing
+    table.attrs["caption"] = f"{found} Each cell: the mean over runs and test images, then the difference."
+    return table

@@ -19,7 +19,7 @@ from lib.runs.scores import fold_scores, image_scores
 SCORES = {"dsc": "DSC", "dice": "Dice"}  # that claims are judged in; the study made them on the first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """What the claims are judged by.
 

@@ -6,10 +6,7 @@ They describe the runs and test images of that report, and say nothing of other 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool
 from scipy.stats import entropy
-from skimage.measure import label
 
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
@@ -24,7 +21,6 @@ HELPS = {  # the verdict of a claim on test scores that says that its variant he
     "C4d": ("dropout", "supported"),
     "C5d": ("L2", "contradicted"),
 }
-LARGE = 0.1  # of the foreground: an object of that share is large
 
 
 def _test_scores(variant: Mapping[str, Any], metric: str, split: str = "test") -> list[float]:
@@ -101,23 +97,22 @@ def _beside(effect: float) -> str:
 
 
 def findings(results: Mapping[str, Any]) -> list[str]:
-    """Returns the sentences that open a report: the baseline beside a constant answer, its gap, and its variants.
+    """Returns the sentences that open a report: first the answer to the question in its title.
 
-    Where no network has learned anything, that is said in place of the last two.
+    Then the baseline beside a constant answer, its gap, and its variants. Where no network has learned anything, that
+    is said in place of the last two.
     """
     if nothing := _nothing_learned(results):
-        return [nothing, _beside_constant(results)]
-    return [_beside_constant(results), _gap(results), _variants(results)]
+        return ["These runs cannot tell.", nothing, _beside_constant(results)]
+    return [_answer(results), _beside_constant(results), _gap(results), _variants(results)]
 
 
-def answer(results: Mapping[str, Any]) -> str:
-    """Returns what a report answers to the question in its title: what helps on its images, by its verdicts over seeds.
+def _answer(results: Mapping[str, Any]) -> str:
+    """Returns what helps on these images, by verdicts over seeds.
 
     Where runs are too few for a verdict, it says whether any variant moves the mean test DSC by more than seeds do.
     """
     scores = _test_scores(results["variants"]["baseline"], "dsc")
-    if _nothing_learned(results):
-        return "These runs cannot tell."
     if len(scores) < FEWEST_SEEDS:
         if len(scores) == 1:
             return "One run of each network cannot tell."
@@ -230,38 +225,3 @@ def headline_numbers(results: Mapping[str, Any]) -> list[tuple[str, str]]:
             meaning += f", and the range over {len(scores)} seeds"
         shown.append((value, meaning))
     return shown
-
-
-def what_is_missed(mask_true: Bool[np.ndarray, "height width"], mask_pred: Bool[np.ndarray, "height width"]) -> str:
-    """Returns what a prediction gets wrong, in a few words.
-
-    An object is a connected part of the true mask, and large where it holds LARGE of the foreground; it is missed where
-    less than half of it is predicted. Where there is no large object, or more background is predicted than foreground
-    missed, shares of pixels say more.
-    """
-    if (mask_true == mask_pred).all():
-        return "every pixel right"
-    if not mask_true.any():
-        return f"no foreground, {_share(mask_pred.mean())} predicted"
-    if not mask_pred.any():
-        return "nothing found"
-    missed, alarms = (mask_true & ~mask_pred).sum(), (mask_pred & ~mask_true).sum()
-    if alarms > missed:
-        return f"{_share(mask_pred.mean())} predicted as foreground, where {_share(mask_true.mean())} is"
-    objects = label(mask_true)
-    sizes, found = (np.bincount(objects[mask], minlength=objects.max() + 1) for mask in (mask_true, mask_pred))
-    large = np.flatnonzero(sizes >= LARGE * sizes[1:].sum())
-    lost, count = int((2 * found[large] < sizes[large]).sum()), len(large)
-    if not lost:
-        return f"{_share(missed / mask_true.sum())} of the foreground missed"
-    if count == 1:
-        return "the only large object missed"
-    return (
-        f"{'both' if count == 2 else f'all {count}'} large objects missed"
-        if lost == count
-        else (f"{lost} of {count} large objects missed")
-    )
-
-
-def _share(of_one: float) -> str:
-    return "under 1%" if 0 < of_one < 0.01 else f"{of_one:.0%}"

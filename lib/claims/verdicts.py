@@ -1,7 +1,8 @@
 """The claims of the study, and what the runs at hand say of each."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import pandas as pd
@@ -200,10 +201,15 @@ class Judgement:
     by_run: tuple[float, ...]
     n_images: int
     n_patients: int | None
-    also: Mapping[str, Interval]
+    also: Mapping[str, Interval] = field(default_factory=dict)
     n_divisions: int = 0
     needed: Needed | None = None
     needed_seeds: Needed | None = None
+
+    @property
+    def n_runs(self) -> int:
+        """Runs, or divisions, behind `estimate`."""
+        return self.n_divisions or len(self.by_run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +304,7 @@ def _in_folds(evidence: Evidence, metric: str, variant: str, other: str) -> pd.D
     return image_differences(folds, variant, metric, other) if variant in known and other in known else None
 
 
+@lru_cache(maxsize=len(SCORES))  # every table asks for it
 def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Effect]:
     """Returns every variant minus its comparator, the baseline after as many epochs, on test, train and gap.
 
@@ -305,8 +312,9 @@ def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Effect]:
     """
     found = {}
     for variant in evidence.by_image.index.unique("variant").drop("baseline"):
-        differences = variant_differences(evidence, variant, metric)
-        in_folds = _in_folds(evidence, metric, variant, _other(evidence, variant))
+        other = comparator(variant, evidence.by_image.index.unique("variant"))
+        differences = image_differences(evidence.by_image, variant, metric, other)
+        in_folds = _in_folds(evidence, metric, variant, other)
         for quantity in ("test", "train", "gap"):
             found[variant, quantity] = _effect(evidence, quantity, differences, in_folds)
     family = [key for key in PRIMARY if key in found]
@@ -315,16 +323,6 @@ def contrasts(evidence: Evidence, metric: str) -> dict[tuple[str, str], Effect]:
     return found | {
         key: replace(found[key], over_patients=over_patients[key], over_seeds=over_seeds[key]) for key in family
     }
-
-
-def _other(evidence: Evidence, variant: str) -> str:
-    """Returns what a variant is compared with."""
-    return comparator(variant, evidence.by_image.index.unique("variant"))
-
-
-def variant_differences(evidence: Evidence, variant: str, metric: str) -> pd.DataFrame:
-    """Returns the differences of a variant from its comparator on the given splits, as `image_differences` does."""
-    return image_differences(evidence.by_image, variant, metric, _other(evidence, variant))
 
 
 def judge(evidence: Evidence) -> list[Judgement | NotRun]:
@@ -405,24 +403,34 @@ def _without_nan(value: Any) -> Any:
     return None if value != value else value
 
 
-def _numbers(claim: Claim, measured: Effect) -> dict[str, Any]:
-    """Returns what a `ContrastJudgement` takes from its effect."""
-    seeds = measured.over_seeds
-    of_seeds = Variance.of_seeds(seeds.se, measured.n_seeds) if seeds else None
-    return {
-        "estimate": measured.over_patients, "over_seeds": seeds, "by_run": measured.by_run,
+def _judgement(
+    claim: Claim, metric: str, measured: Effect, kind: type[ContrastJudgement] = ContrastJudgement, **other: Any
+) -> ContrastJudgement:
+    """Returns the judgement of an effect by the rule of its claim, but for what is given."""
+    rule = noninferiority_verdict if claim.bound else directional_verdict
+    over_patients, over_seeds = measured.over_patients, measured.over_seeds
+    of_seeds = Variance.of_seeds(over_seeds.se, measured.n_seeds) if over_seeds else None
+
+    def needed(estimate: Estimate, variance: Variance, n_runs: int) -> Needed | None:
+        is_open = _is_open(rule(estimate, n_runs, claim.claimed), n_runs)
+        return to_decide(estimate, variance, claim.bound, claim.claimed) if is_open else None
+
+    found = {
+        "measure": claim.measure,
+        "verdict": rule(over_patients, measured.n_runs, claim.claimed),
+        "verdict_seeds": rule(over_seeds, measured.n_seeds, claim.claimed) if over_seeds else None,
+        "estimate": over_patients, "over_seeds": over_seeds, "by_run": measured.by_run,
         "n_images": measured.n_images, "n_patients": measured.n_patients, "n_divisions": measured.n_divisions,
         "effective_clusters": measured.variance.clusters,
-        "needed": _needed(claim, measured.over_patients, measured.variance, measured.n_runs),
-        "needed_seeds": _needed(claim, seeds, of_seeds, measured.n_seeds) if seeds and of_seeds else None,
+        "needed": needed(over_patients, measured.variance, measured.n_runs),
+        "needed_seeds": needed(over_seeds, of_seeds, measured.n_seeds) if over_seeds and of_seeds else None,
     }  # fmt: skip
+    return kind(claim=claim, metric=metric, **found | other)
 
 
-def _needed(claim: Claim, estimate: Estimate, variance: Variance, n_runs: int) -> Needed | None:
-    """Returns what would decide an interval that is open, None where it is not, or by FEWEST_SEEDS alone."""
-    verdict = noninferiority_verdict if claim.bound else directional_verdict
-    is_open = n_runs >= FEWEST_SEEDS and verdict(estimate, n_runs, claim.claimed) == "undecided"
-    return to_decide(estimate, variance, claim.bound, claim.claimed) if is_open else None
+def _is_open(verdict: Verdict, n_runs: int) -> bool:
+    """Returns whether a verdict is open for another reason than too few runs."""
+    return verdict == "undecided" and n_runs >= FEWEST_SEEDS
 
 
 def _judge_contrast(
@@ -432,7 +440,7 @@ def _judge_contrast(
     over_patients = {quantity: effect.over_patients for quantity, effect in measured.items()}
     over_seeds = {quantity: effect.over_seeds for quantity, effect in measured.items() if effect.over_seeds}
     chosen = measured[claim.quantity]
-    other = _other(evidence, claim.variant)
+    other = comparator(claim.variant, evidence.by_image.index.unique("variant"))
     scores = evidence.by_image if evidence.in_folds is None or not chosen.n_divisions else evidence.in_folds
     also: dict[str, Interval] = {}
     if other != "baseline":
@@ -449,20 +457,20 @@ def _judge_contrast(
     if claim.id == "C5b":
         for name, quantity in (("test score", "test"), ("gap", "gap")):
             also[f"{name}, adjusted for {len(PRIMARY)}"] = over_patients[quantity]
-    numbers = _numbers(claim, chosen)
-    if claim.bound:  # the test that decides is that of non-inferiority
-        for name in ("estimate", "over_seeds"):
-            numbers[name] = replace(numbers[name], p_value=p_noninferior(numbers[name], claim.claimed))
     fell_here, fell = (_gap_fell(table[metric], claim.variant, other) for table in (evidence.by_image, scores))
-    return ContrastJudgement(
-        claim=claim,
-        metric=metric,
-        measure=claim.measure,
+    judged = _judgement(
+        claim,
+        metric,
+        chosen,
         verdict=_contrast_verdict(claim, over_patients, chosen.n_runs, fell),
         verdict_seeds=_contrast_verdict(claim, over_seeds, chosen.n_seeds, fell_here),
         also=also,
-        **numbers,
     )
+    if not claim.bound or judged.over_seeds is None:
+        return judged
+    both = {"estimate": judged.estimate, "over_seeds": judged.over_seeds}  # decided by the test of non-inferiority
+    tested = {name: replace(one, p_value=p_noninferior(one, claim.claimed)) for name, one in both.items()}
+    return replace(judged, **tested)  # type: ignore[arg-type]
 
 
 def _equal_epochs(evidence: Evidence, metric: str, quantity: str) -> Effect | None:
@@ -512,20 +520,10 @@ def _judge_overfitting(claim: Claim, evidence: Evidence, metric: str) -> Contras
     tables = [evidence.by_image] if evidence.in_folds is None else [evidence.by_image, evidence.in_folds]
     scores = [table[metric].loc[claim.variant].unstack(["split", "image"]) for table in tables]
     measured = _effect(evidence, claim.quantity, scores[0], scores[1] if scores[1:] else None)
-    return ContrastJudgement(
-        claim=claim,
-        metric=metric,
-        measure=claim.measure,
-        verdict=noninferiority_verdict(measured.over_patients, measured.n_runs, claim.claimed),
-        verdict_seeds=noninferiority_verdict(measured.over_seeds, measured.n_seeds, claim.claimed)
-        if measured.over_seeds
-        else None,
-        also={},
-        **_numbers(claim, measured),
-    )
+    return _judgement(claim, metric, measured)
 
 
-def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgement | NotRun:
+def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
     """Compares both networks also with the best constant answer, since "not trained" means no better than that.
 
     Supported only if the deeper network is not above that answer by the margin and the shallower one is; contradicted
@@ -549,10 +547,11 @@ def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgemen
         for variant, other in (("baseline", "deeper"), ("baseline", "constant"), ("deeper", "constant"))
     ]
     n_runs = measured.n_seeds
-    return DepthJudgement(
-        claim=claim,
-        metric=metric,
-        measure=claim.measure,
+    return _judgement(
+        claim,
+        metric,
+        measured,
+        DepthJudgement,
         verdict=verdict(*(each.over_patients for each in compared)),
         verdict_seeds=verdict(*(each.over_seeds for each in compared if each.over_seeds)),
         also={
@@ -562,7 +561,6 @@ def _judge_depth(claim: Claim, evidence: Evidence, metric: str) -> DepthJudgemen
         untrained=sum(effect <= MARGIN for effect in deeper.by_run),
         untrained_shallower=sum(effect <= MARGIN for effect in shallower.by_run),
         first_gradients=evidence.first_gradients,
-        **_numbers(claim, measured),
     )
 
 
@@ -579,7 +577,6 @@ def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> Correlation
     found = spearman(borders.to_numpy(), by_run.mean(axis=1).to_numpy(), patients)
     over_seeds = spearman_over_seeds(borders.to_numpy(), by_run.to_numpy().T)
     verdict = directional_verdict(found, n_runs)
-    is_open = verdict == "undecided" and n_runs >= FEWEST_SEEDS
     return CorrelationJudgement(
         claim=claim,
         metric=metric,
@@ -591,8 +588,7 @@ def _judge_borders(claim: Claim, evidence: Evidence, metric: str) -> Correlation
         by_run=tuple(rank_correlation(borders.to_numpy(), scores.to_numpy()) for _, scores in by_run.items()),
         n_images=len(borders),
         n_patients=None if patients is None else n_clusters,
-        also={},
-        needed=to_decide_correlation(found, n_runs, n_clusters) if is_open else None,
+        needed=to_decide_correlation(found, n_runs, n_clusters) if _is_open(verdict, n_runs) else None,
     )
 
 
@@ -600,31 +596,15 @@ def _judge_layers(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudg
     differences = _in_folds(evidence, metric, "dropout", "two dropouts")
     if differences is None:
         return _full_run(claim, metric)
-    measured = _effect(evidence, "test", None, differences)
-    return ContrastJudgement(
-        claim=claim,
-        metric=metric,
-        measure=claim.measure,
-        verdict=directional_verdict(measured.over_patients, measured.n_divisions),
-        verdict_seeds=None,
-        also={},
-        **_numbers(claim, measured),
-    )
+    return _judgement(claim, metric, _effect(evidence, "test", None, differences))
 
 
 def _judge_epochs(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
     measured = _equal_epochs(evidence, metric, "train")
     if measured is None:
         return NotRun(claim=claim, metric=metric, missing="more epochs, so that both are scored after the same number")
-    return ContrastJudgement(
-        claim=claim,
-        metric=metric,
-        measure=f"training score after {evidence.at_epoch} epochs, dropout minus baseline",
-        verdict=directional_verdict(measured.over_patients, measured.n_runs, -1),
-        verdict_seeds=directional_verdict(measured.over_seeds, measured.n_seeds, -1) if measured.over_seeds else None,
-        also={},
-        **_numbers(claim, measured),
-    )
+    measure = f"training score after {evidence.at_epoch} epochs, dropout minus baseline"
+    return _judgement(claim, metric, measured, measure=measure)
 
 
 def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> ContrastJudgement | NotRun:
@@ -653,12 +633,5 @@ def _judge_coefficient(claim: Claim, evidence: Evidence, metric: str) -> Contras
     if found[best].n_divisions >= FEWEST_SEEDS and any(estimate.ci_high < 0 for estimate in widened.values()):
         verdict = "contradicted"
     values = {other: f"{value:g}" for value, other in SEARCHED["l2"].items()}
-    return ContrastJudgement(
-        claim=claim,
-        metric=metric,
-        measure=claim.measure,
-        verdict=verdict,
-        verdict_seeds=None,
-        also={f"5e-5 minus {values[other]}": estimate for other, estimate in widened.items()},
-        **_numbers(claim, found[best]),
-    )
+    also = {f"5e-5 minus {values[other]}": estimate for other, estimate in widened.items()}
+    return _judgement(claim, metric, found[best], verdict=verdict, also=also)

@@ -18,23 +18,17 @@ from lib.claims.intervals import (
     Estimate,
     Interval,
     Needed,
-    effect_by_seed,
     look_factor,
     rank_correlation,
 )
 from lib.claims.verdicts import (
     CLAIMS,
     PRIMARY,
-    QUOTES,
-    ContrastJudgement,
-    CorrelationJudgement,
     DepthJudgement,
     Judgement,
     NotRun,
-    Verdict,
     contrasts,
     directional_verdict,
-    variant_differences,
 )
 from lib.data.dataset import SYNTHETIC, Dataset, Split, duplicates, shared_patients
 from lib.evaluation import THRESHOLD
@@ -54,7 +48,8 @@ def number(value: float, form: str = "+.3f") -> str:
     return text.replace("-", "−") if float(text) else text.lstrip("+-")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Returns a number and what it counts: "1 run", "2 runs"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -74,83 +69,48 @@ def _bounds(estimate: Interval) -> str:
 
 
 def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
-    """Returns a paragraph on one claim as judged in DSC and in Dice, whose words come from the numbers."""
+    """Returns what verdicts and intervals of one claim in DSC and in Dice leave to say, in words from its numbers."""
     if isinstance(dsc, NotRun) or isinstance(dice, NotRun):
         return f"Testing it takes {next(one.missing for one in (dsc, dice) if isinstance(one, NotRun))}."
-    n_runs = dsc.n_divisions or len(dsc.by_run)
-    if n_runs < FEWEST_SEEDS:  # an interval of so few would be wider than the scores' range, or mean little
-        kind = "division" if dsc.n_divisions else "pair of runs" if n_runs == 1 else "pairs of runs"
-        kind += "s" * (dsc.n_divisions > 1)
-        return (
-            f"{_capital(dsc.measure)}: {with_interval(dsc.estimate, n_runs)} in DSC and "
-            f"{with_interval(dice.estimate, n_runs)} in Dice, over {n_runs} {kind}."
-        )
-    sentences = []
-    if dsc.over_seeds is not None and dice.over_seeds is not None and dsc.verdict_seeds is not None:
-        sentences += [
-            f"On these images with other seeds: {_verdicts(dsc.verdict_seeds, dice.verdict_seeds)}.",
-            _in_both(dsc.measure, dsc.over_seeds, dice.over_seeds),
-        ]
-        open_seeds = [one for one in (dsc, dice) if one.verdict_seeds == "undecided"]
-        sentences += _would_decide({SCORES[one.metric]: one.needed_seeds for one in open_seeds}, "runs")
-    patients = "patients" if dsc.n_patients else "images"
-    sentences.append(f"On other {patients}: {_verdicts(dsc.verdict, dice.verdict)}.")
-    measure = dsc.measure if not sentences[1:] else "the effect"
-    sentences.append(_in_both(measure, dsc.estimate, dice.estimate))
+    if dsc.n_runs < FEWEST_SEEDS:  # an interval of so few would be wider than the scores' range, or mean little
+        return ""
+    both, who = (dsc, dice), "patients" if dsc.n_patients else "images"
+    sentences = _would_decide({SCORES[one.metric]: one.needed_seeds for one in both if one.needed_seeds}, "runs")
     if np.isnan(dsc.estimate.ci_low):
         return " ".join([*sentences, "There is no interval: too few runs or patients, or scores that do not differ."])
-    patients = f"{dsc.n_patients} patients" if dsc.n_patients else "images taken as independent of each other"
-    if dsc.n_divisions:
-        sentences.append(
-            f"That is over {patients}, each held out once in every one of {n_runs} random divisions of all images, and "
-            "for networks that are trained on the others."
-        )
-    elif isinstance(dsc, CorrelationJudgement):
-        sentences.append(f"The last interval is over {patients}, with the score's mean over {n_runs} runs as it is.")
-    else:
-        sentences.append(f"The last interval is over {n_runs} runs and {patients}.")
-    if dsc.claim.primary:
-        sentences.append(f"Both are adjusted for {len(PRIMARY)} contrasts by Holm's procedure.")
-    elif isinstance(dsc, ContrastJudgement):
-        sentences.append("This comparison is exploratory: its intervals are not adjusted for the number of claims.")
     if dsc.claim.id == "C5c":
-        sentences.append(f"It and those below are widened for {len(dsc.also)} comparisons, after Bonferroni.")
-    small = any(
-        "supported" in (one.verdict, one.verdict_seeds) and abs(one.estimate.effect) < MARGIN for one in (dsc, dice)
-    )
-    if small and not dsc.claim.bound:
-        sentences.append(f"An effect below {MARGIN} hardly matters.")
+        sentences.append(f"All intervals here are widened for {len(dsc.also)} comparisons, after Bonferroni.")
+    told = [pair for one in both for pair in ((one.verdict, one.estimate), (one.verdict_seeds, one.over_seeds))]
+    if not dsc.claim.bound and any(v == "supported" and found and abs(found.effect) < MARGIN for v, found in told):
+        sentences.append(f"It is supported, though an effect below {MARGIN} hardly matters.")
     margin = dsc.estimate.smallest_margin if isinstance(dsc.estimate, Estimate) else np.nan
     if dsc.verdict == "undecided" and not dsc.claim.bound and np.isfinite(margin):
-        sentences.append(
-            f"In DSC it would be not supported if differences below {margin:.3f} did not matter, in place of {MARGIN}."
-        )
-    needed = {SCORES[one.metric]: one.needed for one in (dsc, dice) if one.verdict == "undecided"}
-    runs, who = "divisions" if dsc.n_divisions else "runs", "patients" if dsc.n_patients else "images"
-    sentences += _would_decide(needed, runs, who)
-    ruled_out = [_ruled_out(one) for one in (dsc, dice) if _is_open(one)]
-    if ruled_out:
-        sentences.append(f"Ruled out there, at 95%: {'; '.join(ruled_out)}.")
-    sentences += [_in_both(measure, dsc.also[measure], dice.also[measure]) for measure in dsc.also]
+        sentences.append(f"In DSC, a margin of {margin:.3f} in place of {MARGIN} would make it not supported.")
+    needed = {SCORES[one.metric]: one.needed for one in both if one.verdict == "undecided"}
+    sentences += _would_decide(needed, "divisions" if dsc.n_divisions else "runs", who)
+    if ruled_out := [_ruled_out(one) for one in both if _is_open(one)]:
+        sentences.append(f"Ruled out for other {who}, at 95%: {'; '.join(ruled_out)}.")
+    if dsc.claim.id == "C5b":
+        return " ".join([*sentences, "Its verdict also takes the gap (claim C5a) and the test score (claim C5d)."])
+    sentences += [
+        f"{name[0].upper()}{name[1:]}: {with_interval(also)} in DSC and {with_interval(dice.also[name])} in Dice."
+        for name, also in dsc.also.items()
+    ]
     if isinstance(dsc, DepthJudgement) and isinstance(dice, DepthJudgement):
         sentences.append(
-            f"Of {n_runs} runs of the deeper network {dsc.untrained} in DSC and {dice.untrained} in Dice end no more "
-            f"than {MARGIN} above that answer; of those of the shallower one {dsc.untrained_shallower} and "
-            f"{dice.untrained_shallower}."
+            f"In Dice, {dice.untrained} of {dsc.n_runs} runs of the deeper network and {dice.untrained_shallower} of "
+            f"the shallower end no more than {MARGIN} above that answer; in DSC, {dsc.untrained} and "
+            f"{dsc.untrained_shallower}."
         )
         if dsc.first_gradients:
             deeper, shallower = (dsc.first_gradients[name] for name in ("deeper", "baseline"))
-            despite = ", and yet it was trained" if deeper < shallower and dsc.verdict_seeds == "contradicted" else ""
+            trained = deeper < shallower and dsc.verdict_seeds == "contradicted"
             sentences.append(
-                "Vanishing gradients, the study's presumed cause: the deeper network's first layer has one with a norm "
-                f"of {deeper:.2g} in the first epoch, the shallower network's of {shallower:.2g}{despite}."
+                "Vanishing gradients, the study's presumed cause: in the first epoch, the gradient of the first layer "
+                f"has a norm of {deeper:.2g} in the deeper network and of {shallower:.2g} in the shallower"
+                f"{', and yet the deeper was trained' * trained}."
             )
     return " ".join(sentences)
-
-
-def _capital(text: str) -> str:
-    """Returns a text that begins with a capital letter."""
-    return text[0].upper() + text[1:]
 
 
 def _is_open(one: Judgement) -> bool:
@@ -162,7 +122,7 @@ def _is_open(one: Judgement) -> bool:
 def _ruled_out(one: Judgement) -> str:
     """Returns which effects an interval that decides nothing leaves out."""
     low, high = number(one.estimate.ci_low), number(one.estimate.ci_high)
-    return f"above {high} and below {low} in {SCORES[one.metric]}"
+    return f"effects above {high} and below {low} in {SCORES[one.metric]}"
 
 
 def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "") -> list[str]:
@@ -189,16 +149,8 @@ def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "")
     ]
     not_by_runs = who and not any(one and one.n_runs for one in needed.values())
     alone = f" More {runs} alone would not do." if not_by_runs else ""
-    return [f"Deciding it with a power of {POWER:.0%} takes {'; '.join(told)}.{alone}"] if told else []
-
-
-def _verdicts(dsc: Verdict | None, dice: Verdict | None) -> str:
-    ours, theirs = ("open" if word == "undecided" else word for word in (dsc, dice))
-    return f"**{ours}** in both scores" if ours == theirs else f"**{ours}** in DSC, **{theirs}** in Dice"
-
-
-def _in_both(measure: str, dsc: Interval, dice: Interval) -> str:
-    return f"{_capital(measure)}: {with_interval(dsc)} in DSC and {with_interval(dice)} in Dice."
+    here = "" if who else " on these images"
+    return [f"Deciding it{here} with a power of {POWER:.0%} takes {'; '.join(told)}.{alone}"] if told else []
 
 
 def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
@@ -210,11 +162,9 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
     rows = {}
     other = VARIANTS[comparator(variant, evidence.by_image.index.unique("variant"))].label.lower()
     for metric, score in SCORES.items():
-        found = contrasts(evidence, metric)
-        differences = variant_differences(evidence, variant, metric)
         for quantity in ("test", "train", "gap"):
-            measured, by_run = found[variant, quantity], effect_by_seed(differences, quantity)
-            row, above = {}, f"{sum(effect > 0 for effect in by_run)} of {measured.n_seeds} pairs"
+            measured = contrasts(evidence, metric)[variant, quantity]
+            row, above = {}, f"{sum(effect > 0 for effect in measured.by_run)} of {measured.n_seeds} pairs"
             if measured.n_seeds < FEWEST_SEEDS:
                 row[f"variant minus {other}"] = number(measured.over_patients.effect)
             else:
@@ -223,27 +173,32 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
                 row["adjusted"] = f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-"
                 row["over seeds alone"] = "-" if measured.over_seeds is None else with_interval(measured.over_seeds)
             rows[f"{score}, {quantity}"] = {**row, "above 0": above}
-    return pd.DataFrame(rows).T
+    table = pd.DataFrame(rows).T
+    dsc, dice = (number(contrasts(evidence, metric)[variant, "test"].over_patients.effect) for metric in SCORES)
+    table.attrs["caption"] = (
+        f"{VARIANTS[variant].label} changes the mean test score by {dsc} in DSC and {dice} in Dice. Each row compares "
+        "runs with the same seed; the gap is training minus test score, and where its change is negative it is smaller."
+    )
+    return table
 
 
 WORDS = {"supported": "better", "contradicted": "worse", "not supported": "no different", "undecided": "open"}
 
 
-def variants_table(evidence: Evidence) -> pd.DataFrame:
-    """Returns for every variant, the study's and any other, whether its test score is better than its comparator's.
+def further_variants(evidence: Evidence) -> pd.DataFrame:
+    """Returns for every variant that no claim is about whether its test score is better than its comparator's.
 
     Better, worse, no different (by less than the margin), or open: on these images with other seeds, and on other
-    patients; the effect alone where so few runs decide nothing. Variants that are not in PRIMARY are not adjusted for,
-    and marked as exploratory.
+    patients; the effect alone where so few runs decide nothing. Empty where there is no such variant.
     """
+    known = {"longer", *(claim.variant for claim in CLAIMS)}
     rows: dict[str, dict[str, str]] = {}
     for metric, score in SCORES.items():
         for (variant, quantity), measured in contrasts(evidence, metric).items():
-            if quantity != "test" or variant not in VARIANTS:
+            if quantity != "test" or variant not in VARIANTS or variant in known:
                 continue
             other = VARIANTS[comparator(variant, evidence.by_image.index.unique("variant"))].label.lower()
-            planned = "primary" if (variant, quantity) in PRIMARY else "exploratory"
-            row = rows.setdefault(VARIANTS[variant].label, {"compared with": other, "planned as": planned})
+            row = rows.setdefault(VARIANTS[variant].label, {"compared with": other})
             questions = {
                 "other seeds": (measured.over_seeds, measured.n_seeds),
                 "other patients": (measured.over_patients, measured.n_runs),
@@ -252,7 +207,13 @@ def variants_table(evidence: Evidence) -> pd.DataFrame:
                 if estimate is not None:
                     word = WORDS[directional_verdict(estimate, n_runs)] if n_runs >= FEWEST_SEEDS else ""
                     row[f"test {score}: {question}"] = f"{word} {with_interval(estimate, n_runs)}".lstrip()
-    return pd.DataFrame(rows).T
+    table = pd.DataFrame(rows).T
+    better = [label for label, row in rows.items() if row["test DSC: other seeds"].startswith("better")]
+    table.attrs["caption"] = (
+        f"Better in test DSC on these images: {', '.join(better) or 'none'}. Variants that no claim is about; their "
+        "intervals are exploratory, and not adjusted for their number."
+    )
+    return table
 
 
 def independence(dataset: Dataset) -> str:
@@ -261,7 +222,7 @@ def independence(dataset: Dataset) -> str:
     if shared is None:
         return "The patients are unknown, so nothing here can tell whether training and test sets share any."
     warnings = [
-        f"**Warning.** The {SPLITS[one]} and {SPLITS[other]} sets share {_count(len(ids), 'patient')} "
+        f"**Warning.** The {SPLITS[one]} and {SPLITS[other]} sets share {count(len(ids), 'patient')} "
         f"({', '.join(ids)}), so {SPLITS[other]} scores say little about new patients."
         for (one, other), ids in shared.items()
         if one == "train" and ids
@@ -305,7 +266,13 @@ def image_sizes(dataset: Dataset, most: int = 6) -> str:
 def constant_table(split: Split) -> pd.DataFrame:
     """Returns DSC and Dice of the two constant answers on a split, means over images: the floor for every score."""
     answers = {"all gland": "all foreground", "no gland": "no foreground"}
-    return pd.DataFrame(constant_means(split)).T.rename(index=answers, columns=SCORES).map("{:.2f}".format)
+    means = pd.DataFrame(constant_means(split)).T.rename(index=answers, columns=SCORES)
+    table = means.map("{:.2f}".format)
+    table.attrs["caption"] = (
+        f"The same answer for every pixel scores up to {means['DSC'].max():.2f} in DSC and {means['Dice'].max():.2f} "
+        f"in Dice. Means over {len(split)} test images."
+    )
+    return table
 
 
 def training_setup(config: TrainingConfig, seeds: int) -> str:
@@ -313,27 +280,8 @@ def training_setup(config: TrainingConfig, seeds: int) -> str:
     runs = "one run (seed 0)" if seeds == 1 else f"{seeds} runs (seeds 0 to {seeds - 1})"
     return (
         f"Loss: binary cross-entropy. Optimizer: Adam, learning rate {config.learning_rate:g}, batches of "
-        f"{config.batch_size} images, {_count(config.epochs, 'epoch')}, {runs}. Scores are those after the last epoch; "
+        f"{config.batch_size} images, {count(config.epochs, 'epoch')}, {runs}. Scores are those after the last epoch; "
         f"a pixel counts as foreground where its probability exceeds {THRESHOLD}."
-    )
-
-
-def baseline_scores(by_image: pd.DataFrame, test: Split, epochs: int) -> str:
-    """Returns the baseline's scores as means over runs and images, and how far above the best constant answer they are.
-
-    Args:
-        by_image: `lib.runs.scores.image_scores`, the baseline among them. test: the test split. epochs: it was trained.
-    """
-    mean = by_image.loc["baseline"].groupby("split").mean()
-    means = {metric: (float(mean.loc["train", metric]), float(mean.loc["test", metric])) for metric in SCORES}
-    floor = constant_means(test).values()
-    above = {metric: means[metric][1] - max(answer[metric] for answer in floor) for metric in SCORES}
-    beside = [f"{abs(x):.3f} {'above' if x >= 0 else 'below'} it in {SCORES[metric]}" for metric, x in above.items()]
-    (dsc_train, dsc_test), (dice_train, dice_test) = means.values()
-    return (
-        f"After {_count(epochs, 'epoch')}, DSC is {dsc_train:.3f} on training and {dsc_test:.3f} on test images, a gap "
-        f"of {number(dsc_train - dsc_test, '.3f')}; Dice is {dice_train:.3f} and {dice_test:.3f}. Compared with the "
-        f"best constant answer, the test score is {' and '.join(beside)}."
     )
 
 
@@ -427,23 +375,22 @@ def penalty_share(penalty: float, cross_entropy: float) -> str:
     )
 
 
-def patients_in_intervals(dataset: Dataset) -> str:
-    """Returns what is known of patients, and what the intervals over patients are worth for it."""
-    if patients_of(dataset) is None:
-        return "The patients are unknown: each image counts as a patient of its own, so these intervals are too narrow."
-    return independence(dataset)
-
-
-def looks(evidence: Evidence) -> str:
-    """Returns what was done to intervals over divisions that were added while they could decide; empty where none."""
-    if not evidence.until_decided or evidence.in_folds is None:
-        return ""
-    divisions = evidence.in_folds.index.unique("seed").size
-    return (
-        f"Divisions were added while they could decide an open verdict, {divisions} in all. Intervals over them are "
-        f"widened by {look_factor(divisions) - 1:.0%}, so that looking after {', '.join(map(str, LOOKS))} divisions "
-        "makes no more verdicts false."
-    )
+def about_intervals(evidence: Evidence) -> str:
+    """Returns what to know of the intervals over patients: that these are unknown, or that divisions were added."""
+    sentences = []
+    if evidence.patients is None:
+        sentences.append(
+            "The patients are unknown: each image counts as a patient of its own, so the intervals for other images "
+            "are too narrow."
+        )
+    if evidence.until_decided and evidence.in_folds is not None:
+        divisions = evidence.in_folds.index.unique("seed").size
+        sentences.append(
+            f"Divisions were added while they could decide an open verdict, {divisions} in all. Intervals over them "
+            f"are widened by {look_factor(divisions) - 1:.0%}, so that looking after {', '.join(map(str, LOOKS))} "
+            "divisions makes no more verdicts false."
+        )
+    return " ".join(sentences)
 
 
 def patients_in_folds(dataset: Dataset) -> str:
@@ -462,17 +409,9 @@ def depth_table(by_image: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
             best = max(answer[metric] for answer in constant_means(of_split).values())
             table.loc["best constant answer", (metric, split)] = best
     table.columns = [f"{SCORES[metric]}, {SPLITS[split]}" for metric, split in table.columns]
-    return table.map("{:.3f}".format)
-
-
-def explanations(judged: Sequence[Judgement | NotRun]) -> str:
-    """Returns a heading, the study's own words and a paragraph on each claim, in Markdown. Argument as of `judge`."""
-    pairs = zip(judged[: len(CLAIMS)], judged[len(CLAIMS) :], strict=True)
-    entries = [
-        f"#### {dsc.claim.id}: {dsc.claim.statement}\n\n"
-        f'> **THE STUDY** "{QUOTES[dsc.claim.id]}"\n\n{explain(dsc, dice)}'
-        for dsc, dice in pairs
-    ]
-    if any(isinstance(one, Judgement) and (one.n_divisions or len(one.by_run)) < FEWEST_SEEDS for one in judged):
-        entries.insert(0, f"Fewer than {FEWEST_SEEDS} runs, or divisions into folds, decide nothing.")
-    return "\n\n".join(entries)
+    first, second = (f"{table.loc[name, 'DSC, training']:.3f}" for name in ("deeper", "shallower"))
+    table = table.map("{:.3f}".format)
+    table.attrs["caption"] = (
+        f"Training DSC is {first} for the deeper network and {second} for the shallower. Means over runs and images."
+    )
+    return table

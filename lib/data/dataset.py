@@ -112,7 +112,13 @@ class Dataset:
         for name, split in self.splits.items():
             low, mean, high = (f"{f(split.foreground):.2f}" for f in (np.min, np.mean, np.max))
             rows[name] = (len(split), f"{width}x{height}", mean, low, high)
-        return pd.DataFrame(rows, index=["images", "size", "foreground", "from", "to"]).T
+        table = pd.DataFrame(rows, index=["images", "size", "foreground", "from", "to"]).T
+        images = sum(map(len, self.splits.values()))
+        table.attrs["caption"] = (
+            f"{images} images of {width} × {height} pixels. Foreground: its mean share of an image, and the lowest and "
+            "the highest."
+        )
+        return table
 
     @cached_property
     def fold_hashes(self) -> dict["Fold", str]:

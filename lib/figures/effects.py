@@ -33,13 +33,13 @@ def draw_runs(ax: Axes, effects: Sequence[float], y: float) -> None:
 
 
 @mpl.rc_context(STYLE)
-def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dataset: str) -> ReportFigure:
+def figure_effects(number: int, judged: Sequence[Judgement | NotRun], dataset: str) -> ReportFigure:
     """Composes every measured effect with its interval, and the interval of training noise alone behind it.
 
     Effects of fewer than FEWEST_SEEDS runs have none, since it would mean little.
 
     Args:
-        number: of the figure; None for the small one that opens the page, under a table that tells what the claims are.
+        number: of the figure.
         judged: as `lib.claims.verdicts.judge` gives it; what was not run, or by one run alone, is left out.
             Correlations have an axis of their own.
         dataset: its name, for the caption.
@@ -61,7 +61,7 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
     columns = ["id", "metric", "measure", "n_seeds", "effect", "ci_low", "ci_high", "seed_low", "seed_high", "verdict"]
     data = pd.DataFrame([claim_results(one) for one in drawn], columns=pd.Index(columns))
     data["runs"] = [" ".join(f"{effect:.6g}" for effect in one.by_run) for one in drawn]
-    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + (0.42 if number else 0.2) * len(ids)))
+    figure = ReportFigure(number, caption, alt + ".", data, figsize=(7.6, 1.0 + 0.42 * len(ids)))
     panels = figure.subplots(1, 3 if correlations else 2, sharey=True, width_ratios=(3, 3, 2)[: 2 + bool(correlations)])
     colour = COLOURS["train"]
     for ax, metric in zip(panels[:2], METRIC_NAMES, strict=True):
@@ -73,7 +73,7 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
                 bounds = (one.over_seeds.ci_low, one.over_seeds.ci_high)
                 draw_interval(ax, bounds, row, color=colour, linewidth=7, alpha=0.25)
             draw_runs(ax, one.by_run, row + 0.28)
-            if _has_interval(one):
+            if one.n_runs >= FEWEST_SEEDS:
                 draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), row, color=colour, linewidth=1.8)
             ax.plot(one.estimate.effect, row, "o", color=colour, markersize=6)
         if far:
@@ -85,7 +85,7 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
         ax, is_first = panels[-1], one.metric == "dsc"
         y = ids.index(one.claim.id) + (-0.22 if is_first else 0.22)
         draw_runs(ax, one.by_run, y + 0.18)
-        if _has_interval(one):
+        if one.n_runs >= FEWEST_SEEDS:
             draw_interval(ax, (one.estimate.ci_low, one.estimate.ci_high), y, color=colour, linewidth=1.8)
         face = colour if is_first else "white"
         ax.plot(one.estimate.effect, y, "o", color=colour, markersize=5, markerfacecolor=face)
@@ -93,19 +93,13 @@ def figure_effects(number: int | None, judged: Sequence[Judgement | NotRun], dat
         panels[-1].axvline(0, color="black", linewidth=0.8)
         panels[-1].set(xlabel="rank correlation", xlim=(-1, 1))
         panels[-1].grid(axis="y", visible=False)
-    labels = {one.claim.id: f"{one.claim.id}: {one.measure}" if number else one.claim.id for one in drawn}
+    labels = {one.claim.id: f"{one.claim.id}: {one.measure}" for one in drawn}
     panels[0].set_yticks(range(len(ids)), [fill(labels[name], 36) for name in ids])
-    if number:  # lines of a label start at one place, whatever font a browser has
-        panels[0].tick_params(axis="y", pad=158)
-        for text in panels[0].get_yticklabels():
-            text.set(horizontalalignment="left")
+    panels[0].tick_params(axis="y", pad=158)  # lines of a label start at one place, whatever font a browser has
+    for text in panels[0].get_yticklabels():
+        text.set(horizontalalignment="left")
     panels[0].invert_yaxis()
     return figure
-
-
-def _has_interval(one: Judgement) -> bool:
-    """Returns whether enough runs, or divisions, are behind an effect for its interval to mean something."""
-    return (one.n_divisions or len(one.by_run)) >= FEWEST_SEEDS
 
 
 def _caption(
@@ -123,7 +117,7 @@ def _caption(
         in_scores.append(f"{sum(size > MARGIN for size in sizes)} of {len(sizes)} in {name}")
     runs = count_of_runs(counts[0]) if counts else "no runs"
     held_out = f", dark lines over {divisions} divisions of all images into folds" if divisions else ""
-    intervals = any(_has_interval(one) for one in differences)
+    intervals = any(one.n_runs >= FEWEST_SEEDS for one in differences)
     caption = (
         f"Estimated effects larger than {MARGIN}: {' and '.join(in_scores)}. On the {dataset} set, over {runs} of each "
         f"network{held_out}; dots: means; ticks below: single runs."

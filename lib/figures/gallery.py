@@ -13,9 +13,9 @@ from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 from skimage.measure import find_contours
 
-from lib.claims.findings import what_is_missed
 from lib.data.dataset import Split
 from lib.evaluation import THRESHOLD, predict
+from lib.figures.images import what_is_missed
 from lib.models import shallower_CNN_segment
 from lib.runs.plan import VARIANTS
 from lib.runs.run import Run

@@ -12,7 +12,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 from skimage.measure import label
 
-from lib.claims.findings import what_is_missed
 from lib.claims.words import SPLITS
 from lib.data.dataset import Dataset, Split
 from lib.data.stain import stain_range, unmix
@@ -21,6 +20,7 @@ from lib.figures.style import BACKDROP, COLOURS, OVERLAY, STYLE, ReportFigure, c
 from lib.runs.run import Run
 from lib.runs.scores import extreme_images, image_scores
 
+LARGE = 0.1  # of the foreground: an object of that share is large
 STAIN_NAMES = ("Haematoxylin", "Eosin", "Rest")
 
 
@@ -145,6 +145,41 @@ def draw_overlay(ax: Axes, image: np.ndarray, mask_true: np.ndarray, mask_pred: 
     for kind, pixels in kinds.items():
         grey[pixels] = 0.5 * grey[pixels] + 0.5 * np.array(to_rgb(OVERLAY[kind]))
     ax.imshow(grey)
+
+
+def what_is_missed(mask_true: Bool[np.ndarray, "height width"], mask_pred: Bool[np.ndarray, "height width"]) -> str:
+    """Returns what a prediction gets wrong, in a few words.
+
+    An object is a connected part of the true mask, and large where it holds LARGE of the foreground; it is missed where
+    less than half of it is predicted. Where there is no large object, or more background is predicted than foreground
+    missed, shares of pixels say more.
+    """
+    if (mask_true == mask_pred).all():
+        return "every pixel right"
+    if not mask_true.any():
+        return f"no foreground, {_share(mask_pred.mean())} predicted"
+    if not mask_pred.any():
+        return "nothing found"
+    missed, alarms = (mask_true & ~mask_pred).sum(), (mask_pred & ~mask_true).sum()
+    if alarms > missed:
+        return f"{_share(mask_pred.mean())} predicted as foreground, where {_share(mask_true.mean())} is"
+    objects = label(mask_true)
+    sizes, found = (np.bincount(objects[mask], minlength=objects.max() + 1) for mask in (mask_true, mask_pred))
+    large = np.flatnonzero(sizes >= LARGE * sizes[1:].sum())
+    lost, count = int((2 * found[large] < sizes[large]).sum()), len(large)
+    if not lost:
+        return f"{_share(missed / mask_true.sum())} of the foreground missed"
+    if count == 1:
+        return "the only large object missed"
+    return (
+        f"{'both' if count == 2 else f'all {count}'} large objects missed"
+        if lost == count
+        else (f"{lost} of {count} large objects missed")
+    )
+
+
+def _share(of_one: float) -> str:
+    return "under 1%" if 0 < of_one < 0.01 else f"{of_one:.0%}"
 
 
 def figure_extreme_image(

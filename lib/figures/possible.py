@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Int
 
+from lib.claims.words import SPLITS
 from lib.data.dataset import Dataset
 from lib.evaluation import THRESHOLD, predict
 from lib.figures.images import draw_outlined, draw_overlay
@@ -36,7 +37,9 @@ def settings_table(studys: TrainingConfig, todays: TrainingConfig) -> pd.DataFra
     left_out = ("threads", "snapshot_every", "precision")
     names = [name for name in second if first[name] != second[name] and name not in left_out]
     rows = {name: {"the study's": str(first[name]), "U-Net": str(second[name])} for name in names}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting")
+    table.attrs["caption"] = f"The two networks differ in {len(rows)} settings. All others are the same."
+    return table
 
 
 def score_table(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
@@ -47,8 +50,17 @@ def score_table(runs: Mapping[str, Sequence[Run]], labels: Mapping[str, str], da
         floor = constant_means(images).values()
         for metric, name in (("dsc", "DSC"), ("dice", "Dice")):
             column = {labels[variant]: float(means.loc[(variant, split), metric]) for variant in runs}
-            rows[(split, name)] = {"best constant answer": max(answer[metric] for answer in floor)} | column
-    return pd.DataFrame(rows).map("{:.3f}".format)
+            rows[f"{name}, {SPLITS[split]}"] = {
+                "best constant answer": max(answer[metric] for answer in floor)
+            } | column
+    scores = pd.DataFrame(rows)
+    best = scores["Dice, test"].idxmax()
+    table = scores.map("{:.3f}".format)
+    table.attrs["caption"] = (
+        f"Highest test Dice: {table.loc[best, 'Dice, test']} ({best}). Means over runs and images; of the two constant "
+        "answers the better one by each score."
+    )
+    return table
 
 
 def first_probabilities(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> Probabilities:
@@ -68,14 +80,19 @@ def shape_table(probabilities: Probabilities, labels: Mapping[str, str], dataset
 
     They are means over the images of a split.
     """
-    tables = {}
+    tables = []
     for which, of_split in probabilities.items():
         masks_true = dataset.splits[which].masks
         answers = {"all foreground": np.ones_like(masks_true)}
         answers |= {labels[network]: p > THRESHOLD for network, p in of_split.items()}
-        tables[which] = pd.DataFrame({label: _shape_means(masks, masks_true) for label, masks in answers.items()}).T
+        scores = pd.DataFrame({label: _shape_means(masks, masks_true) for label, masks in answers.items()}).T
+        tables.append(scores.add_suffix("" if len(probabilities) == 1 else f", {SPLITS[which]}"))
     table = pd.concat(tables, axis=1)
-    return table.apply(lambda of: of.map(("{:.1f}" if of.name[1] == HAUSDORFF else "{:.3f}").format))
+    best = table.iloc[1:, 1].idxmax()
+    caption = f"Highest object F1 of a network: {table.loc[best].iloc[1]:.3f} ({best}). Means over the test images."
+    table = table.apply(lambda of: of.map(("{:.1f}" if HAUSDORFF in of.name else "{:.3f}").format))
+    table.attrs["caption"] = caption
+    return table
 
 
 def _shape_means(
@@ -99,7 +116,12 @@ def group_table(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame | None:
             of_image = pd.Series(groups, index=list(dataset.test.names))
             table = dice.groupby(of_image).agg(images="size", Dice="mean", lowest="min").sort_values("Dice").round(3)
             tables.append(table.rename(index=f"{kind} {{}}".format))
-    return pd.concat(tables) if tables else None
+    if not tables:
+        return None
+    table = pd.concat(tables)
+    lowest = " and ".join(f"{of['Dice'].iloc[0]:.3f} ({of.index[0]})" for of in tables)
+    table.attrs["caption"] = f'Lowest mean Dice of the U-Net: {lowest}. On the test images; "lowest" is a single image.'
+    return table
 
 
 @mpl.rc_context(STYLE)

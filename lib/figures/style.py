@@ -87,13 +87,11 @@ class ReportFigure(Figure):
     def to_html(self) -> str:
         """Returns the figure as an HTML figure element that needs no other file."""
         name = self.label.lower().replace(" ", "-")
-        title, end, rest = self.caption.partition(". ")  # the first sentence is the result
         csv = base64.b64encode(self.data.to_csv(index=False, float_format="%.6g").encode()).decode()
         return (
             f'<figure id="{"figure-" * (self.report_number is None)}{name}" class="report-figure">'
             f'<div class="plot" tabindex="0" role="group" aria-label="{self.label}">{self._inline_svg(name)}</div>'
-            f'<figcaption><strong class="number">{self.label}.</strong> '
-            f"<strong>{html.escape(title + end.strip())}</strong> {html.escape(rest)} "
+            f"<figcaption>{_caption_html(self.label, self.caption)} "
             f'<a class="data" download="{name}.csv" href="data:text/csv;base64,{csv}" '
             f'aria-label="Data of {self.label} as CSV">Data</a></figcaption></figure>'
         )
@@ -106,6 +104,43 @@ class ReportFigure(Figure):
             "image/png": base64.b64encode(self.render("png")).decode(),
         }
         return data, {"report_figure": {"number": self.report_number, "alt": self.alt}}
+
+
+class ReportTable:
+    """A table with its number and its caption, which begins with what the table says; notebooks show all three."""
+
+    def __init__(self, number: int, table: pd.DataFrame, caption: str = "") -> None:
+        """The caption may be in the table's attrs."""
+        self.number, self.table, self.caption = number, table, caption or table.attrs["caption"]
+
+    def to_html(self) -> str:
+        """Returns the table as an HTML figure element, with one row of headers, each with its scope."""
+        columns = (self.table.index.name or "", *self.table)  # an empty corner is no heading
+        head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' if name else "<td></td>" for name in columns)
+        rows = "\n".join(
+            f'<tr><th scope="row">{html.escape(str(name))}</th>'
+            + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
+            + "</tr>"
+            for name, *cells in self.table.itertuples()
+        )
+        label = f"Table {self.number}"
+        return (
+            f'<figure id="table-{self.number}" class="report-table">'
+            f"<figcaption>{_caption_html(label, self.caption)}</figcaption>\n"
+            f'<div class="scroll" role="group" aria-label="{label}" tabindex="0">\n<table class="dataframe">\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div></figure>"
+        )
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        plain = f"Table {self.number}. {self.caption}\n{self.table.to_string()}"
+        return {"text/plain": plain, "text/html": self.to_html()}, {"report_table": {"number": self.number}}
+
+
+def _caption_html(label: str, caption: str) -> str:
+    """Returns a caption as HTML: its first sentence is the result."""
+    title, end, rest = caption.partition(". ")
+    told = f"<strong>{html.escape(title + end.strip())}</strong> {html.escape(rest)}"
+    return f'<strong class="number">{label}.</strong> {told}'.rstrip()
 
 
 def count_of_runs(count: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -22,9 +23,9 @@ from lib import _files
 from lib._errors import UserError, run_command
 from lib._files import delete, lock, publish, recover, temporary_files, unlock
 from lib.claims.evidence import SCORES, Evidence, evidence, image_table
-from lib.claims.findings import QUESTION, answer, best_constant, findings
-from lib.claims.intervals import FEWEST_SEEDS, LOOKS
-from lib.claims.verdicts import Judgement, NotRun, judge, may_be_decided
+from lib.claims.findings import QUESTION, best_constant, findings
+from lib.claims.intervals import LOOKS
+from lib.claims.verdicts import judge, may_be_decided
 from lib.data.dataset import Dataset
 from lib.data.reading import BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
@@ -103,10 +104,9 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
             parameters = _until_decided(parameters, dataset)
             values = parameters.of_notebooks(dataset.key)
         request = parameters.of_runs()
-        runs = report_runs(dataset, request)
-        planned = (
-            one for of_experiment in request.plans(dataset).values() for of in of_experiment.values() for one in of
-        )
+        plans = request.plans(dataset)
+        runs = report_runs(dataset, request, plans)
+        planned = chain(*(of for of_experiment in plans.values() for of in of_experiment.values()))
         shown = run_hashes(f"{one.folder(dataset).name}/{store.RUN}" for one in planned)
 
         new, failed = staging / target.name, target.with_name(f"{target.name}.failed")
@@ -138,7 +138,7 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
             },
             **collect_results(runs, measured, judged, dataset, parameters),
         }
-        _write_page(new, executed, results, runs, measured, judged, dataset, parameters.stain)
+        _write_page(new, executed, results, runs, measured, dataset, parameters.stain)
         check_unchanged(made_of["code"])
         if data_hashes(parameters.dataset) == made_of["data"]:  # otherwise the next report is made anew
             write_record(new, arguments, made_of, sections, shown)
@@ -164,23 +164,19 @@ def _write_page(
     results: Mapping[str, Any],
     of_report: Mapping[str, Mapping[str, Sequence[Run]]],
     measured: Evidence,
-    judged: Sequence[Judgement | NotRun],
     dataset: Dataset,
     stain: str,
 ) -> None:
     """Writes what a report holds beside its notebooks: results, summary figure, page, weights."""
-    from lib.figures.effects import figure_effects, figure_summary
+    from lib.figures.effects import figure_summary
     from lib.figures.gallery import pictures, portable_weights
     from lib.report.page import PageExporter
 
     runs = of_report["variants"]
     labels = {variant: VARIANTS[variant].label for variant in runs}
     first, by_image = runs["baseline"][0], measured.by_image
-    summary = (
-        figure_summary(mean_scores(by_image.loc[list(runs)]), labels, dataset.name, constant_means(dataset.test))
-        if len(runs["baseline"]) < FEWEST_SEEDS
-        else figure_effects(None, judged, dataset.name)
-    )
+    scores, constant = mean_scores(by_image.loc[list(runs)]), constant_means(dataset.test)
+    summary = figure_summary(scores, labels, dataset.name, constant)
     shown = by_image.xs(("baseline", first.config.seed, "test"), level=("variant", "seed", "split"))
     gallery = pictures(first, dataset.test, shown)
     image_table(measured).to_csv(new / "scores.csv.xz", index=False, float_format="%.6f")
@@ -227,7 +223,8 @@ def make(arguments: Sequence[str], made_of: Inputs, last: Last) -> None:
     target = make_report(parse_parameters(arguments), arguments, made_of, last)
     results = json.loads((target / "results.json").read_bytes())
     print(f"\n{score_lines(results)}\n")
-    for told in (f"{QUESTION} {answer(results)}", *findings(results)):
+    answer, *found = findings(results)
+    for told in (f"{QUESTION} {answer}", *found):
         print(textwrap.fill(told, 100))
     print(f"\nreport: {(target / 'report.html').relative_to(_files.REPORTS.parent)} (open it in a browser)")
 

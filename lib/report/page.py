@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from nbformat.v4 import new_notebook
 from traitlets.config import Config
 
 from lib._errors import FailedRun
-from lib.claims.findings import QUESTION, answer, findings, headline_numbers
+from lib.claims.findings import QUESTION, findings, headline_numbers
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
 from lib.evaluation import THRESHOLD
+from lib.figures.claims import AXIS_END, draw_effect, mark
 from lib.figures.gallery import Picture
 from lib.figures.style import OVERLAY
 from lib.report.parameters import STUDY_SEEDS
@@ -34,23 +36,24 @@ class _Renderer(IPythonRenderer):
     """Markdown with formulas typeset here, since no script does it in the page, and with links to figures and claims.
 
     Attributes:
-        figures: the numbers of those that the page has. mentioned: those that its text has named so far.
+        numbered: ids of the figures and tables that the page has. mentioned: those that its text has named so far.
     """
 
-    def __init__(self, figures: set[str], mentioned: set[str]) -> None:
+    def __init__(self, numbered: set[str], mentioned: set[str]) -> None:
         super().__init__(escape=False, exclude_anchor_links=True)
-        self.figures, self.mentioned = figures, mentioned
+        self.numbered, self.mentioned = numbered, mentioned
 
     def text(self, text: str) -> str:
-        linked = re.sub(r"\bFigure (\d+)\b", self._link, super().text(text))
+        linked = re.sub(r"\b(Figure|Table) \d+\b", self._link, super().text(text))
         return re.sub(r"\b([Cc]laims?) (C\d[a-z]?)\b", r'\1 <a href="#claim-\2">\2</a>', linked)
 
     def _link(self, named: re.Match[str]) -> str:
-        if named[1] not in self.figures:
+        name = _id(named[0])
+        if name not in self.numbered:
             return named[0]
-        anchor = "" if named[1] in self.mentioned else f' id="text-figure-{named[1]}"'
-        self.mentioned.add(named[1])
-        return f'<a href="#figure-{named[1]}"{anchor}>{named[0]}</a>'
+        anchor = "" if name in self.mentioned else f' id="text-{name}"'
+        self.mentioned.add(name)
+        return f'<a href="#{name}"{anchor}>{named[0]}</a>'
 
     def heading(self, text: str, level: int, **attributes: Any) -> str:
         """Gives the heading of a claim the anchor that the table of claims leads to."""
@@ -66,20 +69,19 @@ class _Renderer(IPythonRenderer):
         return convert(body)
 
 
-def plain_tables(html: str) -> str:
-    """Returns a page whose tables by pandas have one row of headers, each with its scope, and no styles of their own.
+def _seen(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Returns the cells for the reader of a page, without text on what the next cell shows where that shows nothing."""
 
-    Those styles would hold for every table of the page.
-    """
-    html = re.sub(r"<style scoped[^>]*>.*?</style>\s*", "", html, flags=re.DOTALL)
-    # The name of an index has a row of its own: it belongs into the corner above the index.
-    named = r"<th></th>((?:\s*<th>[^<]*</th>)*\s*)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)*\s*</tr>"
-    html = re.sub(named, r"<th>\2</th>\1</tr>", html)
-    html = html.replace("<th></th>", "<td></td>")  # an empty corner is no heading
-    bare = r"<th\b(?![^>]*scope)"
-    heads = r"<thead>.*?</thead>"
-    html = re.sub(heads, lambda head: re.sub(bare, '<th scope="col"', head[0]), html, flags=re.DOTALL)
-    return re.sub(bare, '<th scope="row"', html)
+    def hidden(cell: NotebookNode, following: NotebookNode | None) -> bool:
+        tags = set(cell.metadata.get("tags", []))
+        return bool(HIDDEN_TAGS & tags) or ("with-next" in tags and not (following and following.outputs))
+
+    return [cell for cell, following in zip_longest(cells, cells[1:]) if not hidden(cell, following)]
+
+
+def _id(label: str) -> str:
+    """Returns the id of a figure or table by its label: "figure-12" of "Figure 12"."""
+    return label.lower().replace(" ", "-")
 
 
 class PageExporter(HTMLExporter):
@@ -91,18 +93,18 @@ class PageExporter(HTMLExporter):
             config=Config({"HTMLExporter": {"extra_template_basedirs": basedirs}}), template_name="template"
         )
         self.exclude_input_prompt = self.exclude_output_prompt = True
-        self._figures: set[str] = set()
+        self._numbered: set[str] = set()
         self._mentioned: set[str] = set()
 
     @pass_context
     def markdown2html(self, context: Context, source: str) -> str:  # noqa: ARG002 - nbconvert's signature
-        """Renders Markdown with formulas as MathML and "Figure 12" as a link."""
-        return str(MarkdownWithMath(renderer=_Renderer(self._figures, self._mentioned)).render(source))
+        """Renders Markdown with formulas as MathML, and "Figure 12" and "Table 2" as links."""
+        return str(MarkdownWithMath(renderer=_Renderer(self._numbered, self._mentioned)).render(source))
 
     def _link_back(self, label: re.Match[str]) -> str:
-        if label[1] not in self._mentioned:
+        if _id(label[1]) not in self._mentioned:
             return label[0]
-        back = f'<a href="#text-figure-{label[1]}" title="Back to the text">Figure {label[1]}.</a>'
+        back = f'<a href="#text-{_id(label[1])}" title="Back to the text">{label[1]}.</a>'
         return f'<strong class="number">{back}</strong>'
 
     def render(
@@ -126,14 +128,16 @@ class PageExporter(HTMLExporter):
         named = [picture for picture in gallery if picture.name == results["images"]["best"]["name"]]
         page, sections = new_notebook(metadata=notebooks[0].metadata), []
         for notebook in notebooks:
-            cells = [cell for cell in deepcopy(notebook.cells) if not HIDDEN_TAGS & set(cell.metadata.get("tags", []))]
+            cells = _seen(deepcopy(notebook.cells))
             title = cells[0].source.splitlines()[0].removeprefix("## ")
             cells[0].metadata["section"] = "section-" + re.sub(r"[^0-9a-z]+", "-", title.lower()).strip("-")
             sections.append({"id": cells[0].metadata["section"], "title": title})
             page.cells += cells
         outputs = [output for cell in page.cells for output in cell.get("outputs", [])]
-        self._figures = {
-            str(o.metadata["report_figure"]["number"]) for o in outputs if "report_figure" in o.get("metadata", {})
+        self._numbered = {
+            f"{kind}-{o.metadata[f'report_{kind}']['number']}"
+            for o, kind in product(outputs, ("figure", "table"))
+            if f"report_{kind}" in o.get("metadata", {})
         }
         self._mentioned = set()
         script = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS[: 1 + bool(weights)])
@@ -141,7 +145,6 @@ class PageExporter(HTMLExporter):
             "results": results,
             "sections": sections,
             "question": QUESTION,
-            "answer": answer(results),
             "findings": findings(results),
             "headline_numbers": headline_numbers(results),
             "best": max(named or gallery, key=lambda picture: picture.dsc, default=None),
@@ -150,6 +153,9 @@ class PageExporter(HTMLExporter):
             "study_seeds": STUDY_SEEDS,
             "margin": MARGIN,
             "number": number,
+            "mark": mark,
+            "draw_effect": draw_effect,
+            "axis_end": AXIS_END,
             "summary_figure": summary_figure,
             "overlay": OVERLAY,
             "gallery": gallery,
@@ -160,9 +166,8 @@ class PageExporter(HTMLExporter):
             "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         }
         body = str(self.from_notebook_node(page, resources=resources)[0])
-        ids = [section["id"] for section in sections] + [f"figure-{number}" for number in sorted(self._figures)]
+        ids = [*(section["id"] for section in sections), *sorted(self._numbered)]
         missing = [part for part in (*(f'id="{one}"' for one in ids), "</html>") if part not in body]
         if missing:
             raise FailedRun(f"page: expected {', '.join(missing)}, found {len(body):,} characters without")
-        body = plain_tables(body)
-        return re.sub(r'<strong class="number">Figure (\d+)\.</strong>', self._link_back, body)
+        return re.sub(r'<strong class="number">((?:Figure|Table) \d+)\.</strong>', self._link_back, body)

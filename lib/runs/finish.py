@@ -274,10 +274,13 @@ def _turn(planned: Planned) -> tuple[int, int]:
     return (planned.fold.repeat if planned.fold else 0), -planned.config.epochs
 
 
-def report_runs(dataset: Dataset, request: Request) -> dict[str, dict[str, list[Run]]]:
+def report_runs(
+    dataset: Dataset, request: Request, plans: Mapping[str, Mapping[str, Sequence[Planned]]] | None = None
+) -> dict[str, dict[str, list[Run]]]:
     """Returns the runs that a report asks for, from the store or trained.
 
-    They are trained experiment by experiment, so that a study that is cut off has finished its first ones.
+    They are trained experiment by experiment, so that a study that is cut off has finished its first ones. `plans` are
+    those of the request, where they are known.
 
     Returns:
         By experiment (those of EXPERIMENTS that the request includes) and variant, in the order of their seeds.
@@ -286,7 +289,7 @@ def report_runs(dataset: Dataset, request: Request) -> dict[str, dict[str, list[
         UserError: a full study was requested of data that cannot be divided into folds.
         TrainingError: with the configuration and the cause of each run that failed, after all others ended.
     """
-    plans = request.plans(dataset)
+    plans = plans or request.plans(dataset)
     wanted = [planned for variants in plans.values() for planned in sorted(chain(*variants.values()), key=_turn)]
     runs = finished(dataset, wanted, request.workers)
     return {

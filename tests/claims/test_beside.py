@@ -13,7 +13,6 @@ from lib.claims.beside import (
     LOSS,
     MEASURES,
     beside_table,
-    beside_title,
     changes,
     measures_by_run,
 )
@@ -38,6 +37,14 @@ def measured(test: Split, seeds: int = 6, **changed: dict[str, float]) -> pd.Dat
             tables[variant, seed, "test"] = pd.DataFrame(values, index=list(test.names))
     table = pd.concat(tables, names=["variant", "seed", "split", "image"])
     return measures_by_run(table[["loss", "dsc", "dice"]], table[["dice_chosen", "surface", "foreground"]], test)
+
+
+def title_of(by_run: pd.DataFrame, test: Split) -> str:
+    return (
+        beside_table(by_run, test)
+        .attrs["caption"]
+        .removesuffix(" Each cell: the mean over runs and test images, then the difference.")
+    )
 
 
 def test_measures_are_means_over_images_and_of_dice_in_each_grade(test: Split):
@@ -69,7 +76,7 @@ def test_a_variant_is_compared_with_the_network_trained_as_long(test: Split):
 
 
 def test_the_title_names_who_pays_for_dice_with_a_border_and_how_much_foreground_there_is(test: Split):
-    title = beside_title(measured(test, noise={"dice": 0.1, "surface": -0.1, "foreground": 0.2}), test)
+    title = title_of(measured(test, noise={"dice": 0.1, "surface": -0.1, "foreground": 0.2}), test)
     assert title.startswith("Noise is better in Dice (+0.10")
     assert f"and worse in {SURFACE} (−0.10" in title
     assert "Noise changes Dice by +0.10" in title
@@ -79,19 +86,19 @@ def test_the_title_names_who_pays_for_dice_with_a_border_and_how_much_foreground
 
 def test_a_higher_loss_is_worse(test: Split):
     changed = {"dice": 0.1, "dice_chosen": 0.1, "loss": 0.2}
-    assert f"worse in {LOSS} (+0.2" in beside_title(measured(test, noise=changed), test)
-    assert beside_title(measured(test, noise=changed | {"loss": -0.2}), test) == (
+    assert f"worse in {LOSS} (+0.2" in title_of(measured(test, noise=changed), test)
+    assert title_of(measured(test, noise=changed | {"loss": -0.2}), test) == (
         "No variant is shown to pay for one measure with another on these images."
     )
 
 
 def test_more_foreground_alone_is_neither_better_nor_worse(test: Split):
-    title = beside_title(measured(test, noise={"foreground": 0.2}), test)
+    title = title_of(measured(test, noise={"foreground": 0.2}), test)
     assert title.startswith("No variant")
 
 
 def test_few_runs_have_numbers_and_no_title(test: Split):
     by_run = measured(test, seeds=5, noise={"dice": 0.1, "surface": -0.1})
-    assert beside_title(by_run, test).startswith("Fewer than 6 runs do not show")
+    assert title_of(by_run, test).startswith("Fewer than 6 runs do not show")
     one = beside_table(measured(test, seeds=1, noise={"dice": 0.1}), test)
     assert "[" not in one.loc[DICE, "Noise, minus baseline"]  # one run has no interval

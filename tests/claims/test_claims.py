@@ -24,15 +24,15 @@ from lib.claims.verdicts import (
     may_be_decided,
 )
 from lib.claims.words import (
+    about_intervals,
     effects_table,
     explain,
-    explanations,
-    looks,
+    further_variants,
     share_of_epochs,
-    variants_table,
     with_interval,
 )
 from lib.data.dataset import Dataset, Fold
+from lib.figures.claims import entries
 from lib.runs import store
 from lib.runs.plan import EXPERIMENTS, VARIANTS, Variant
 from lib.runs.scores import image_scores
@@ -156,7 +156,7 @@ def test_what_would_decide_a_claim_is_said_for_each_score_and_question():
     dsc = replace(judgement(rest), needed=needed, needed_seeds=replace(needed, n_runs=None), n_divisions=8)
     dice = replace(dsc, metric="dice", needed=Needed(no_effect=False, n_runs=None, n_patients=40), needed_seeds=None)
     text = explain(dsc, dice)
-    assert "takes in DSC more than 100 runs, if there is no effect." in text
+    assert "Deciding it on these images with a power of 80% takes in DSC more than 100 runs, if there is no" in text
     assert (
         "Deciding it with a power of 80% takes in DSC about 14 divisions, if there is no effect; in Dice about 40 "
         "patients like these, if the effect is as estimated." in text
@@ -172,8 +172,8 @@ def test_what_would_decide_a_claim_is_said_for_each_score_and_question():
 def test_few_runs_decide_nothing_whatever_they_show(dataset: Dataset):
     judged = judge(quick(scores(dataset, seeds=3), dataset))
     assert {each.verdict for each in judged} == {"undecided", "not run"}
-    assert explanations(judged).count("Fewer than 6 runs, or divisions into folds, decide nothing") == 1
-    assert "decide nothing" not in explanations(judge(quick(scores(dataset, seeds=8), dataset)))
+    assert 'class="verdict' not in entries(judged)
+    assert 'class="verdict' in entries(judge(quick(scores(dataset, seeds=8), dataset)))
 
 
 def test_one_run_gives_effects_without_intervals(dataset: Dataset):
@@ -181,7 +181,7 @@ def test_one_run_gives_effects_without_intervals(dataset: Dataset):
     assert judged.estimate.effect == pytest.approx(0.05, abs=0.005)
     results = claim_results(judged)
     assert (results["ci_low"], results["p_value"], results["verdict"]) == (None, None, "undecided")
-    assert explain(judged, judged).endswith("over 1 pair of runs.")
+    assert explain(judged, judged) == ""
 
 
 def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dataset):
@@ -221,19 +221,25 @@ def test_only_the_primary_family_is_adjusted(dataset: Dataset):
             ) == max(PRIMARY, key=lambda key: found[key].over_patients.p_value)
 
 
-def test_every_claim_is_judged_once_for_each_score_and_explained(dataset: Dataset):
+def test_every_claim_is_judged_once_for_each_score_and_has_one_entry(dataset: Dataset):
     judged = judge(quick(scores(dataset, seeds=8), dataset))
     assert [(j.claim.id, j.metric) for j in judged] == [(c.id, m) for m in ("dsc", "dice") for c in CLAIMS]
-    for dsc, dice in zip(judged[: len(CLAIMS)], judged[len(CLAIMS) :], strict=True):
-        paragraph = explain(dsc, dice)
-        assert paragraph.startswith(("Testing it takes ", "On these images with other seeds: "))
-        if dsc.verdict != "not run":
-            for one, other in ((dsc.estimate, dice.estimate), (dsc.over_seeds, dice.over_seeds)):
-                assert f"{with_interval(one)} in DSC and {with_interval(other)} in Dice" in paragraph
-            for one, other in ((dsc.verdict, dice.verdict), (dsc.verdict_seeds, dice.verdict_seeds)):
-                one, other = ("open" if word == "undecided" else word for word in (one, other))
-                both = f"**{one}** in both scores" if one == other else f"**{one}** in DSC, **{other}** in Dice"
-                assert both in paragraph
+    _, *found = entries(judged).split("#### ")
+    for claim, dsc, dice, entry in zip(CLAIMS, judged[: len(CLAIMS)], judged[len(CLAIMS) :], found, strict=True):
+        assert entry.startswith(f'{claim.id}: {claim.statement}\n\n> **THE STUDY** "{QUOTES[claim.id]}"\n\n')
+        assert explain(dsc, dice) in entry
+        rows = re.findall(r'<tr><th scope="row">(.*?)</th><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>', entry)
+        expected = [
+            (f"{name}, {question}", with_interval(estimate), "open" if verdict == "undecided" else verdict)
+            for name, one in (("DSC", dsc), ("Dice", dice))
+            if one.verdict != "not run"
+            for question, estimate, verdict in (
+                ("these images", one.over_seeds, one.verdict_seeds), ("other patients", one.estimate, one.verdict)
+            )
+        ]  # fmt: skip
+        assert [(label, shown, re.sub("<.*?>", "", mark)) for label, _, shown, mark in rows] == expected
+        assert all(drawn.count("<svg") == 1 and 'class="range"' in drawn for _, drawn, *_ in rows)
+    assert "undecided" not in re.sub("<.*?>", "", entries(judged))
 
 
 def test_an_effect_is_written_with_its_interval_and_zero_has_no_sign():
@@ -350,7 +356,7 @@ def test_few_divisions_decide_nothing(dataset: Dataset):
     judged = {each.claim.id: each for each in judge(evidence) if each.metric == "dsc"}
     assert {judged[claim].verdict for claim in ("C3a", "C4b", "C5c")} == {"undecided"}
     assert judged["C3a"].verdict_seeds == "supported"  # which eight pairs of runs decide
-    assert re.search(r"over [1-5] divisions?\.$", explain(judged["C3a"], judged["C3a"]))
+    assert explain(judged["C3a"], judged["C3a"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -385,7 +391,7 @@ def test_a_full_study_judges_other_patients_by_its_divisions(dataset: Dataset):
     assert judged.over_seeds.effect == pytest.approx(0.05, abs=0.003)  # on the given splits
     assert judged.estimate.effect == pytest.approx(0.03, abs=0.003)  # in folds
     assert judged.n_images == len(dataset.train) + len(dataset.test)
-    assert "each held out once in every one of 8 random divisions" in explain(judged, judged)
+    assert f". 8 runs, 8 divisions of {judged.n_patients} patients. Primary.<" in entries(judge(full(dataset)))
     also = {each.claim.id: list(each.also) for each in judge(full(dataset)) if each.metric == "dsc"}
     assert (also["C3a"], also["C4a"]) == ([], ["after 60 epochs each"])
     assert also["C5b"] == ["test score, adjusted for 6", "gap, adjusted for 6"]
@@ -398,8 +404,8 @@ def test_intervals_over_divisions_are_widened_where_divisions_were_added(dataset
         assert after.estimate.se == pytest.approx(1.08 * 2**0.5 * before.estimate.se)  # after 8 of 16 divisions
         assert after.estimate.ci_low < before.estimate.ci_low
         assert after.over_seeds == before.over_seeds
-    assert looks(plain) == ""
-    assert "8 in all. Intervals over them are widened by 53%," in looks(looked)
+    assert about_intervals(plain) == ""
+    assert "8 in all. Intervals over them are widened by 53%," in about_intervals(looked)
 
 
 def test_more_divisions_are_worth_their_time_where_they_alone_would_decide():
@@ -411,29 +417,28 @@ def test_more_divisions_are_worth_their_time_where_they_alone_would_decide():
     assert may_be_decided([rest, replace(rest, needed=patients), decided, without]) == []
 
 
-def test_every_claim_has_an_entry_that_never_says_undecided_and_rules_out_what_it_can(dataset: Dataset):
-    text = explanations(judge(quick(scores(dataset, seeds=3), dataset)))
-    assert re.findall(r"^#### (C\w+): ", text, re.MULTILINE) == [claim.id for claim in CLAIMS]
-    assert re.findall(r'^> \*\*THE STUDY\*\* "(.+)"$', text, re.MULTILINE) == list(QUOTES.values())
+def test_entries_of_few_runs_show_each_and_an_open_one_rules_out_what_it_can(dataset: Dataset):
+    text = entries(judge(quick(scores(dataset, seeds=3), dataset)))
     entry = text.partition("#### C3a")[2].partition("####")[0].strip()
-    assert re.search(
-        r"Test score, noise minus baseline: \+0\.0\d\d in DSC and \+0\.0\d\d in Dice, over 3 pairs of", entry
-    )
-    assert entry.endswith("over 3 pairs of runs.")
+    assert "<caption>Test score, noise minus baseline. 3 runs.</caption>" in entry
+    assert re.findall(r'"row">(.*?)</th>', entry) == ["DSC", "Dice"]
+    assert re.findall(r"<td>([+−]\d\.\d{3})</td>", entry) == ["+0.051", "+0.051"]
+    assert (entry.count('class="run"'), entry.count('class="range"')) == (6, 0)
+    assert entry.endswith("</table>")
     by_image = scores(dataset, seeds=8, shifts=dict.fromkeys(SHIFTS, 0.0))
     p6 = [n for n, who in zip(dataset.test.names, dataset.test.patients, strict=True) if who == "p6"]
     by_image.loc[("noise", slice(None), "test", p6), ["dsc", "dice"]] += 0.2
-    text = explanations(judge(quick(by_image, dataset)))
-    assert "undecided" not in text
-    entry = text.partition("#### C3a")[2].partition("####")[0]
-    assert "On other patients: **open** in both scores" in entry
-    assert re.search(r"Ruled out there, at 95%: above [+−]\d\.\d{3} and below [+−]\d\.\d{3} in DSC; above ", entry)
+    entry = entries(judge(quick(by_image, dataset))).partition("#### C3a")[2].partition("####")[0]
+    assert re.search(
+        r"Ruled out for other patients, at 95%: effects above [+−]\d\.\d{3} and below [+−]\d\.\d{3} in DSC; ", entry
+    )
 
 
 def test_the_table_of_effects_says_what_is_adjusted_for(dataset: Dataset):
     evidence = full(dataset)
     effects = effects_table(evidence, "noise")
     assert list(effects.index) == [f"{name}, {q}" for name in ("DSC", "Dice") for q in ("test", "train", "gap")]
+    assert effects.attrs["caption"].startswith("Noise changes the mean test score by +0.029 in DSC and ")
     assert list(effects["adjusted"]) == ["for 6", "-", "for 6"] * 2
     assert effects.loc["DSC, test", "above 0"] == "8 of 8 pairs"
 
@@ -465,7 +470,7 @@ def test_intervals_of_fewer_than_six_runs_are_in_no_sentence_or_table(dataset: D
         table = effects_table(evidence, variant)
         assert list(table.columns[1:]) == ["above 0"]
         assert not table.iloc[:, 0].str.contains("[", regex=False).any()
-    assert "[" not in share_of_epochs(evidence) + explanations(judge(evidence))
+    assert "[" not in share_of_epochs(evidence) + entries(judge(evidence))
 
 
 @pytest.mark.parametrize(("gap", "verdict"), [(0.2, "contradicted"), (-0.2, "supported"), (0.012, "undecided")])
@@ -481,19 +486,21 @@ def test_a_network_overfits_if_its_own_gap_is_above_the_margin(dataset: Dataset,
     assert not judged.claim.primary
 
 
-def test_every_variant_is_better_worse_no_different_or_open(dataset: Dataset, monkeypatch):
-    """One line in VARIANTS is enough; what was not planned as primary is marked and not adjusted for."""
+@pytest.mark.parametrize(("shift", "word"), [(0.03, "better"), (0.0, "no different"), (-0.05, "worse")])
+def test_a_variant_that_no_claim_is_about_is_better_worse_or_no_different(shift, word, dataset: Dataset, monkeypatch):
+    """One line in VARIANTS is enough; the study's are in the entries."""
     monkeypatch.setitem(VARIANTS, "mine", Variant("My idea", {"noise_std": 0.1}))
-    shifts = SHIFTS | {"mine": 0.03, "l2": -0.05, "dropout": 0.0}
-    table = variants_table(quick(scores(dataset, seeds=8, shifts=shifts), dataset))
-    assert set(table.index) == {"Noise", "Dropout", "L2", "My idea"}
-    cells = table["test DSC: other patients"]
-    words = {label: cell.partition(" [")[0].rpartition(" ")[0] for label, cell in cells.items()}
-    assert words == {"Noise": "better", "Dropout": "no different", "L2": "worse", "My idea": "better"}
-    assert table.loc["My idea", ["compared with", "planned as"]].tolist() == ["baseline", "exploratory"]
-    assert table.loc["My idea", "test Dice: other seeds"].startswith("better +0.03")
-    few = variants_table(quick(scores(dataset, seeds=3, shifts=shifts), dataset))
-    assert re.fullmatch(r"\+0\.03\d", few.loc["My idea", "test DSC: other seeds"])
+    shifts = SHIFTS | {"mine": shift, "longer": 0.02}
+    table = further_variants(quick(scores(dataset, seeds=8, shifts=shifts), dataset))
+    assert list(table.index) == ["My idea"]
+    assert table.loc["My idea", "compared with"] == "baseline"
+    for question in ("test DSC: other patients", "test DSC: other seeds", "test Dice: other seeds"):
+        assert table.loc["My idea", question].startswith(f"{word} ")
+    better = "My idea" if word == "better" else "none"
+    assert table.attrs["caption"].startswith(f"Better in test DSC on these images: {better}. ")
+    few = further_variants(quick(scores(dataset, seeds=3, shifts=shifts), dataset))
+    assert re.fullmatch(r"[+−]?0\.0\d\d", few.loc["My idea", "test DSC: other seeds"])
+    assert further_variants(quick(scores(dataset, seeds=3), dataset)).empty
 
 
 def test_unknown_patients_are_said():
@@ -501,7 +508,8 @@ def test_unknown_patients_are_said():
     dataset = Dataset("discs", split, split)
     judged = one(quick(scores(dataset, seeds=8), dataset), "C3a")
     assert judged.n_patients is None
-    assert "images taken as independent of each other" in explain(judged, judged)
+    assert about_intervals(quick(scores(dataset, seeds=8), dataset)).startswith("The patients are unknown: each image")
+    assert "DSC, other images" in entries(judge(quick(scores(dataset, seeds=8), dataset)))
 
 
 def test_border_contrast_is_the_colour_difference_across_the_border():

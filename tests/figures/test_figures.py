@@ -17,6 +17,7 @@ from records import judgement, written
 from lib.claims.verdicts import claim_results
 from lib.claims.words import explain
 from lib.data.dataset import Dataset, Split
+from lib.figures.claims import _rows
 from lib.figures.curves import figure_gradients, figure_learning, gradient_table
 from lib.figures.effects import figure_effects, figure_patients, figure_searches, figure_summary
 from lib.figures.images import figure_contact_sheet, figure_foreground, figure_prediction, figure_stains
@@ -366,7 +367,7 @@ def test_any_number_may_be_unknown_in_figures_words_tables_and_results(
     ]
     figure = figure_effects(18, judged, "discs")
     assert figure.render("png")
-    paragraphs = [explain(one, replace(one, metric="dice")) for one in judged]
+    paragraphs = [explain(one, replace(one, metric="dice")) + "".join(_rows(one)) for one in judged]
     stored = json.loads(json.dumps([claim_results(one) for one in judged], allow_nan=False))
     for said in (figure.caption, figure.alt, *paragraphs):
         assert not re.search(r"\b(None|nan)\b", said)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib.data.dataset import Split
 from lib.figures.gallery import LARGEST, LOSSLESS, choose, outline, pictures, portable_weights
+from lib.figures.images import what_is_missed
 from lib.models import NETWORKS
 from lib.runs.run import Run
 from lib.training import TrainingConfig, build_network
@@ -93,3 +94,34 @@ def test_a_picture_is_no_larger_than_it_is_seen():
     stored = Image.open(io.BytesIO(base64.b64decode(picture.image.split(",")[1])))
     assert stored.size == (LARGEST, LARGEST)
     assert not picture.exact  # the network sees more pixels
+
+
+NOTHING, ALL = np.zeros((10, 10), bool), np.ones((10, 10), bool)
+DOTS = (np.indices((10, 10)) % 3 == 0).all(axis=0)  # 16, none of them large
+
+
+def squares(*columns: int) -> np.ndarray:
+    mask = NOTHING.copy()
+    for column in columns:
+        mask[1:4, column : column + 2] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask_true", "mask_pred", "said"),
+    [
+        (ALL, ALL, "every pixel right"),
+        (NOTHING, NOTHING, "every pixel right"),
+        (NOTHING, squares(0), "no foreground, 6% predicted"),
+        (squares(0, 4), NOTHING, "nothing found"),
+        (squares(0, 4), ALL, "100% predicted as foreground, where 12% is"),
+        (squares(0, 4), squares(7) & (np.arange(10) == 7), "both large objects missed"),
+        (squares(0, 4), squares(0), "1 of 2 large objects missed"),
+        (squares(0, 3, 6), squares(8) & (np.arange(10) == 8), "all 3 large objects missed"),
+        (squares(0), squares(0) & (np.arange(10)[:, None] == 1), "the only large object missed"),
+        (squares(0), squares(0) & (np.arange(10)[:, None] < 3), "33% of the foreground missed"),
+        (DOTS, DOTS & (np.arange(10) < 5), "50% of the foreground missed"),
+    ],
+)  # fmt: skip
+def test_what_is_missed_follows_from_the_masks(mask_true, mask_pred, said):
+    assert what_is_missed(mask_true, mask_pred) == said

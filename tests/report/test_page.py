@@ -110,17 +110,40 @@ def test_sections_lead_to_the_claims_that_judge_them(page: Page, made_once: Path
         assert page.locator(f"section[id^=section-{section}] a[href='#claim-{claim}']").count() == 1
     entry = page.locator("#claim-C3a + blockquote")
     assert entry.inner_text().endswith(f'"{QUOTES["C3a"]}"')
+    for score in page.locator("#claim-C3a + blockquote + table.entry tr").all():
+        (box,) = (drawing.bounding_box() for drawing in score.locator("svg.interval").all())
+        assert box["width"] > 100
+
+
+def test_tables_of_the_notebooks_are_numbered_and_say_what_they_show(page: Page, made_once: Path):
+    open_report(page, made_once)
+    tables = page.locator("section[id^=section] table:not(.entry)")
+    names = tables.evaluate_all("all => all.map(one => one.closest('figure.report-table').id)")
+    assert names == [f"table-{number}" for number in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12)]  # 8: further variants
+    for name in names:
+        number, result = page.locator(f"#{name} figcaption strong").all_inner_texts()
+        assert number == name.replace("table-", "Table ") + "."
+        assert len(result) > 25
+        assert result.endswith(".")
+    assert page.locator("#text-table-2").get_attribute("href") == "#table-2"
 
 
 def test_tables_have_one_row_of_headers_with_a_scope_each(page: Page, made_once: Path):
     open_report(page, made_once)
     assert page.locator("th:not([scope])").count() == 0
-    heads = page.locator("table:not(:has([colspan])) thead").evaluate_all("all => all.map(one => one.rows.length)")
+    heads = page.locator("table thead").evaluate_all("all => all.map(one => one.rows.length)")
     assert len(heads) > 5
     assert set(heads) == {1}
     assert page.locator("style").count() == 1  # pandas' own would hold for all tables
     names = page.locator("#section-4-what-is-possible thead th:first-child").all_inner_texts()
     assert "setting" in names
+
+
+def test_what_is_not_shown_is_not_announced(page: Page, made_once: Path):
+    open_report(page, made_once)  # one run of each network, and no full run
+    heads = page.locator("#section-4-what-is-possible h3").all_inner_texts()
+    assert "By grade and patient" in heads
+    assert not {"What each step brings", "Where runs disagree"} & set(heads)
 
 
 def test_no_id_is_given_twice(page: Page, made_once: Path):
@@ -171,8 +194,7 @@ def test_claims_stand_under_what_is_settled_and_what_is_open(page: Page, made_on
         "all => all.map(one => [...one.querySelectorAll('th')].map(head => head.innerText))"
     )
     (settled, *first), (still_open, *second) = groups
-    runs = results["reference"]["seeds"]
-    assert (settled, still_open) == (f"Settled by {runs} runs", f"Open after {runs} runs")
+    assert (settled, still_open) == ("Settled by DSC in one column or both", "Open by DSC in both columns")
     verdicts, by_seeds = (results["reference"][key] for key in ("verdicts", "verdicts_seeds"))
     settled = {"supported", "not supported", "contradicted"}
     open_ones = {c for c in verdicts if not settled & {verdicts[c]["dsc"], by_seeds[c]["dsc"]}}

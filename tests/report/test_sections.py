@@ -29,12 +29,12 @@ EDITS = {  # of what a reader sees: file, a text in it, another in its place, th
     "what only the page imports": ("lib/report/page.py", "Back to the text", "Back to its text", set()),
     "a module of the page's pictures": ("lib/figures/gallery.py", "}, seed {", "}, seed no. {", set()),
     "a sentence of a notebook": (
-        "notebooks/2.1_segmentation.ipynb", "Most of its few parameters", "Most parameters", {"2.1_segmentation"},
+        "notebooks/2.1_segmentation.ipynb", "Two images cannot show", "Two of them cannot show", {"2.1_segmentation"},
     ),
     "the figure of effects": ("lib/figures/effects.py", "in the grey band", "in the band", {"3_claims"}),
     "what lies beside the scores": ("lib/claims/beside.py", "is better in", "does better in", {"3_claims"}),
     "a table of section 4": ("lib/figures/possible.py", "best constant answer", "constant, the best", {"4_possible"}),
-    "sentences": ("lib/claims/words.py", "decide nothing", "decide little", ALL),
+    "sentences": ("lib/claims/words.py", "The same answer for", "One answer for", ALL),
     "code that a notebook shows": ("lib/training.py", "Trains on every image once", "Trains once on every image", ALL),
     "the style of figures": ("lib/figures/report.mplstyle", "axes.labelsize: 9", "axes.labelsize: 8", ALL),
 }  # fmt: skip
