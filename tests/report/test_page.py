@@ -83,6 +83,14 @@ def test_same_notebooks_and_results_give_the_same_bytes(executed, results):
     assert PageExporter().render(executed, results, "<figure></figure>") == first
 
 
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_drawn_images_say_something_of_claims_but_never_whether_they_hold(executed, results, synthetic: bool):
+    results["dataset"] |= {"synthetic": synthetic, "patients": 9}
+    rendered = PageExporter().render(executed, results, "<figure></figure>")
+    assert ("Do the study's claims hold?" in rendered) != synthetic
+    assert ("Other simulated patients" in rendered) == ("no verdict here tells whether" in rendered) == synthetic
+
+
 def test_every_figure_is_drawn_with_its_caption_and_a_text_instead(page: Page, made_once: Path):
     open_report(page, made_once)
     for number in FIGURES:
