@@ -4,17 +4,18 @@ They describe the runs and test images of that report, and say nothing of other 
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from scipy.stats import entropy
 
+from lib.claims.evidence import SCORES
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
 from lib.runs.plan import comparator
 from lib.runs.run import History
 
 QUESTION = "Do noise, dropout and L2 help a small segmentation network?"
-NAMES = {"dsc": "DSC", "dice": "Dice"}
 ANSWERS = {"all gland": "everything is foreground", "no gland": "nothing is foreground"}
 HELPS = {  # the verdict of a claim on test scores that says that its variant helps
     "C3a": ("noise", "supported"),
@@ -25,10 +26,6 @@ HELPS = {  # the verdict of a claim on test scores that says that its variant he
 
 def _test_scores(variant: Mapping[str, Any], metric: str, split: str = "test") -> list[float]:
     return [run[split][metric] for run in variant["runs"]]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def best_constant(results: Mapping[str, Any], metric: str) -> float:
@@ -47,7 +44,7 @@ def place(scores: Sequence[float], constant: float) -> str:
         return "above"
     if max(differences) < -MARGIN:
         return "below"
-    return "not reliably above" if _mean(differences) > MARGIN else "no better than"
+    return "not reliably above" if fmean(differences) > MARGIN else "no better than"
 
 
 def above_constant(results: Mapping[str, Any], metric: str) -> str:
@@ -65,26 +62,26 @@ def learning_result(
         baseline: runs with the same seeds; empty if the variant is the baseline.
         constant: what the best constant answer scores on the test images, by metric; may be empty.
     """
-    ends = {metric: [history.test[metric][-1] for history in histories] for metric in NAMES}
+    ends = {metric: [history.test[metric][-1] for history in histories] for metric in SCORES}
     if not baseline:
-        gap = _mean([history.train["dsc"][-1] for history in histories]) - _mean(ends["dsc"])
+        gap = fmean([history.train["dsc"][-1] for history in histories]) - fmean(ends["dsc"])
         apart = f"training minus test DSC is {number(gap)} in the end"
         if not constant:
             return f"{label}: {apart}."
         beside = [
             f"{place(ends[metric], constant[metric])} the best constant answer in test {name} "
-            f"({_mean(ends[metric]):.2f} against {constant[metric]:.2f})"
-            for metric, name in NAMES.items()
+            f"({fmean(ends[metric]):.2f} against {constant[metric]:.2f})"
+            for metric, name in SCORES.items()
         ]
         return f"{label}: {' and '.join(beside)}; {apart}."
-    behind = {metric: [history.test[metric][-1] for history in baseline] for metric in NAMES}
-    effects = {metric: _mean(ends[metric]) - _mean(behind[metric]) for metric in NAMES}
+    behind = {metric: [history.test[metric][-1] for history in baseline] for metric in SCORES}
+    effects = {metric: fmean(ends[metric]) - fmean(behind[metric]) for metric in SCORES}
     if all(abs(effect) < MARGIN for effect in effects.values()):
-        listed = " and ".join(f"{number(effect)} in {NAMES[metric]}" for metric, effect in effects.items())
+        listed = " and ".join(f"{number(effect)} in {SCORES[metric]}" for metric, effect in effects.items())
         return f"{label} changes nothing that one can see: the end of its test curves differs by {listed}."
     several = len(baseline) > 1
     listed = " and ".join(
-        f"{_beside(effect)} the baseline in test {NAMES[metric]}"
+        f"{_beside(effect)} the baseline in test {SCORES[metric]}"
         + several * f" (whose seeds differ by {max(behind[metric]) - min(behind[metric]):.3f})"
         for metric, effect in effects.items()
     )
@@ -118,7 +115,7 @@ def _answer(results: Mapping[str, Any]) -> str:
             return "One run of each network cannot tell."
         within = all(abs(effect) <= max(scores) - min(scores) for effect in _effects(results).values())
         return "On these runs, not measurably." if within else "So few runs cannot tell."
-    dsc, dice = (_shown_to_help(results, metric) for metric in NAMES)
+    dsc, dice = (_shown_to_help(results, metric) for metric in SCORES)
     return f"On these images, {dsc}." if dsc == dice else f"On these images, {dsc} by DSC, and {dice} by Dice."
 
 
@@ -147,11 +144,11 @@ def _nothing_learned(results: Mapping[str, Any]) -> str:
 
 
 def _beside_constant(results: Mapping[str, Any]) -> str:
-    places = {metric: above_constant(results, metric) for metric in NAMES}
+    places = {metric: above_constant(results, metric) for metric in SCORES}
     scores = {
-        metric: f"{_mean(_test_scores(results['variants']['baseline'], metric)):.2f} against "
+        metric: f"{fmean(_test_scores(results['variants']['baseline'], metric)):.2f} against "
         f"{best_constant(results, metric):.2f}"
-        for metric in NAMES
+        for metric in SCORES
     }
     constant = "the best answer that is the same for every pixel"
     if places["dsc"] == places["dice"]:
@@ -168,7 +165,7 @@ def _beside_constant(results: Mapping[str, Any]) -> str:
 def _gap(results: Mapping[str, Any]) -> str:
     baseline = results["variants"]["baseline"]
     train, test = _test_scores(baseline, "dsc", "train"), _test_scores(baseline, "dsc")
-    gap = _mean(train) - _mean(test)
+    gap = fmean(train) - fmean(test)
     shown = f"training minus test DSC is {number(gap)}"
     if len(test) > 1:
         size = "more" if abs(gap) > max(test) - min(test) else "no more"
@@ -181,7 +178,7 @@ def _gap(results: Mapping[str, Any]) -> str:
 def _effects(results: Mapping[str, Any]) -> dict[str, float]:
     """Returns by label how a variant's mean test DSC differs from that of the baseline trained as long."""
     variants = results["variants"]
-    means = {name: _mean(_test_scores(variant, "dsc")) for name, variant in variants.items()}
+    means = {name: fmean(_test_scores(variant, "dsc")) for name, variant in variants.items()}
     return {
         variant["label"]: means[name] - means[comparator(name, variants)]
         for name, variant in variants.items()
@@ -212,7 +209,7 @@ def headline_numbers(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         answer = max(constant, key=lambda name: constant[name][metric])
         shown.append(
             (
-                f"{_mean(_test_scores(baseline, metric)):.2f} vs {constant[answer][metric]:.2f}",
+                f"{fmean(_test_scores(baseline, metric)):.2f} vs {constant[answer][metric]:.2f}",
                 f"{meaning} of the network and of the answer “{ANSWERS[answer]}”",
             )
         )
