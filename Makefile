@@ -8,7 +8,7 @@ SHELL := /bin/bash
 REPORT_VARIABLES := DATASET SEEDS EPOCHS LEARNING_RATE PRECISION STAIN SIZE TEST_FRACTION FOREGROUND WORKERS NAME REPEATS UNTIL POSSIBLE
 DATA_VARIABLES := ARCHIVE CHECK PICTURES
 PREDICT_VARIABLES := IMAGES OUT
-KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) $(PREDICT_VARIABLES) A B FORCE PYTHON YES
+KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) $(PREDICT_VARIABLES) A B MORE FORCE PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
 GOALS := help report study why compare verify pdf predict data lab test test-slow lint bench calibrate notebooks lock clean
@@ -56,7 +56,7 @@ study: $(READY) ## the full study, 20 seeds and all side experiments, into repor
 why: $(READY) ## say what the two above would redo, and because of what (FORCE=1 makes them redo it anyway)
 	@$(PY) -m lib.report.unchanged $(ARGUMENTS)
 
-compare: $(READY) ## say in what two reports differ (A=reports/x B=reports/y), in a page of reports/compared/
+compare: $(READY) ## say in what reports differ (A=reports/x B=reports/y MORE=reports/z,...), in a page of reports/compared/
 	@$(PY) -m lib.report.compare $(ARGUMENTS)
 
 verify: $(READY) ## train again, quickly, and compare with the committed results of the full study

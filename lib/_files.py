@@ -123,8 +123,13 @@ def recover(target: Path) -> None:
     old = _set_aside(target)
     if old.exists() and not target.exists():
         old.rename(target)
-    for left in (old, *target.parent.glob(f".{glob.escape(target.name)}.next-*")):
+    for left in (old, *leftovers(target, "next-*")):
         delete(left)
+
+
+def leftovers(target: Path, kind: str = "*") -> list[Path]:
+    """Returns what lies beside a folder while it is made or replaced, or since that was cut off."""
+    return list(target.parent.glob(f".{glob.escape(target.name)}.{kind}"))
 
 
 def delete(folder: Path) -> None:

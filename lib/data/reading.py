@@ -22,7 +22,8 @@ from lib.data.synthetic import draw_dataset
 
 MANY = 500  # images, of which progress is shown; fewer are read in a second
 LARGEST_KEPT = 512 * 512  # pixels of images that keep their size unless a size is given
-BYTES_A_PIXEL = 7900  # of a process that trains: 6.2 GB were measured at 1024x768
+BYTES_A_PIXEL = 7900  # of a process that trains the study's networks: 6.2 GB were measured at 1024x768 ...
+UNET_BYTES_A_PIXEL = 14_800  # ... and the U-Net of section 4 in fp32, measured at 256x256; in bf16 it takes 10,400
 SUBJECTS = ("images", "masks", "pairs", "splits", "groups")  # of what is told of a folder
 FEWEST_LEVELS = 16  # of 256 that the training images have to use, but for one value in a thousand
 
@@ -157,7 +158,7 @@ def _shape(found: Found, size: int | None, pool: ThreadPoolExecutor) -> tuple[in
         return (size or SIZE,) * 2
     if height in SIDES and width in SIDES and height * width <= LARGEST_KEPT:
         return height, width
-    memory = f" ({height * width * BYTES_A_PIXEL / 1e9:.1f} GB a process in training)"
+    memory = f" ({height * width * UNET_BYTES_A_PIXEL / 1e9:.1f} GB a process in training)"
     found.wrong(
         images[0].parent,
         f"images that can keep their size, of sides from {SIDES[0]} and {LARGEST_KEPT} pixels at most",

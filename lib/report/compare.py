@@ -1,17 +1,17 @@
-"""`python -m lib.report.compare A=reports/x B=reports/y`: one page that says in what two reports differ."""
+"""`python -m lib.report.compare A=reports/x B=reports/y [MORE=reports/z,...]`: one page on in what they differ."""
 
 import base64
-import itertools
+import html
 import json
 import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from html.parser import HTMLParser
+from itertools import chain, product
 from pathlib import Path
 from statistics import mean, variance
-from typing import Any
+from string import ascii_uppercase
+from typing import Any, NamedTuple
 
 import jinja2
 
@@ -19,40 +19,53 @@ from lib import _files
 from lib._errors import UserError, did_you_mean, run_command
 from lib.figures.style import METRIC_NAMES
 
+KNOWN = ("A", "B", "MORE")
+TEMPLATE = Path(__file__).with_name("template")
 TIMES = {"started", "seconds", "seconds_by_section"}  # of a report or a run: never the same twice, and no finding
+SETTINGS = ("parameters", "dataset", "provenance", "schema_version")  # of results.json; all else was measured
 SCATTERS = 2.0  # standard errors of a difference of means beyond which it is more than the scatter of seeds
-DECISIVE = ("effect", "ci_low", "ci_high", "verdict_seeds", "seed_low", "seed_high", "n_seeds")
+DECISIVE = {  # what a verdict rests on
+    "missing": "missing", "measure": "measure", "effect": "estimate", "ci_low": "lower limit", "ci_high": "upper limit",
+    "n_divisions": "divisions", "verdict_seeds": "verdict for other seeds", "seed_low": "their lower limit",
+    "seed_high": "their upper limit", "n_seeds": "runs",
+}  # fmt: skip
+LIMITS = {  # what cannot be compared, by what differs
+    "provenance.dataset_sha256": "Their data are different, so that differences of scores are due to images as well.",
+    "parameters.study": "Not all are full studies, which alone have side experiments and verdicts on other patients.",
+    "schema_version": "Their results.json are of different versions: what one lacks may have another name there.",
+}
 
 
-@dataclass(frozen=True)
-class Score:
-    """A score of one variant in both reports: means over runs, their difference, and whether seeds explain it."""
+class Report(NamedTuple):
+    """What a comparison takes of a report; what its version did not have is empty.
+
+    Attributes:
+        letter: that it has on the page. name: of its folder.
+        results: the content of its results.json.
+        sources: of its notebooks, without the parameters that were injected.
+        figures: as SVG, by their files' names. captions: of those that notebooks drew, with alternative texts.
+        images: DSC and Dice of the test images that its page shows, of the baseline's first run.
+    """
+
+    letter: str
+    name: str
+    results: dict[str, Any]
+    sources: dict[str, str]
+    figures: dict[str, bytes]
+    captions: dict[str, tuple[str, str]]
+    images: dict[str, tuple[float, float]]
+
+
+class Score(NamedTuple):
+    """A score of one variant: its mean over runs in each report, and whether seeds explain its difference from A's."""
 
     name: str
-    a: float | None
-    b: float | None
-    beyond: bool | None  # None where one run, or none, shows no scatter
-
-    @property
-    def difference(self) -> float | None:
-        return None if self.a is None or self.b is None else self.b - self.a
+    means: list[float | None]
+    beyond: list[bool | None]  # None where one run, or none, shows no scatter; of A itself as well
 
 
-class _Gallery(HTMLParser):
-    """Collects name, DSC and Dice of the test images from a report's page."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.images: dict[str, tuple[float, float]] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        if tag == "li" and found.get("data-dsc"):
-            self.images[str(found["data-name"])] = float(found["data-dsc"] or 0), float(found["data-dice"] or 0)
-
-
-def read_report(given: str, parameter: str) -> tuple[Path, dict[str, Any]]:
-    """Returns a report's folder and the content of its results.json; raises UserError if it is none."""
+def read_report(given: str, parameter: str, letter: str) -> Report:
+    """Returns what there is to compare in a report's folder; raises UserError if it is none."""
     folder = _files.user_path(given)
     try:
         results = json.loads((folder / "results.json").read_bytes())
@@ -60,7 +73,22 @@ def read_report(given: str, parameter: str) -> tuple[Path, dict[str, Any]]:
             raise KeyError("schema_version")
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{parameter}={given}: expected a report, found no readable results.json in it") from None
-    return folder, results
+    sources, captions = {}, {}
+    for file in sorted(folder.glob("notebooks/*.ipynb")):
+        cells = json.loads(file.read_bytes())["cells"]
+        kept = (cell for cell in cells if "injected-parameters" not in cell["metadata"].get("tags", []))
+        sources[file.stem] = "\n".join("".join(cell["source"]) for cell in kept)
+        for output in chain.from_iterable(cell.get("outputs", []) for cell in cells):
+            if figure := output.get("metadata", {}).get("report_figure"):
+                captions[f"figure-{figure['number']}"] = "".join(output["data"]["text/plain"]), figure["alt"]
+    page = folder / "report.html"
+    shown = re.findall(
+        r'<li (?=[^>]*data-name="([^"]*)")(?=[^>]*data-dsc="([\d.]+)")(?=[^>]*data-dice="([\d.]+)")',
+        page.read_text(encoding="utf-8") if page.is_file() else "",
+    )
+    images = {html.unescape(name): (float(dsc), float(dice)) for name, dsc, dice in shown}
+    figures = {file.stem: file.read_bytes() for file in sorted(folder.glob("figures/*.svg"))}
+    return Report(letter, folder.name, results, sources, figures, captions, images)
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -76,60 +104,64 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{name}.{key}" if name else key)
 
 
-def differences(a: Any, b: Any) -> list[tuple[str, Any, Any]]:
-    """Returns name and both values of everything that differs but times; None where one has no such thing."""
-    first, second = dict(_leaves(a)), dict(_leaves(b))
-    names = [*first, *(name for name in second if name not in first)]
-    return [(name, first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)]
+def _joined(*several: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Returns the values of each name that any has, in all of them; None where one has no such thing."""
+    return {name: [one.get(name) for one in several] for name in dict.fromkeys(chain(*several))}
 
 
-def compare_scores(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Score]:
-    """Returns every final score of every variant that either report has, side experiments included."""
+def _differ(values: Sequence[Any]) -> bool:
+    return any(value != values[0] for value in values)
+
+
+def differences(*results: Any) -> dict[str, list[Any]]:
+    """Returns by name all values of everything that differs but times; None where one has no such thing."""
+    joined = _joined(*(dict(_leaves(one)) for one in results))
+    return {name: values for name, values in joined.items() if _differ(values)}
+
+
+def compare_scores(*results: Mapping[str, Any]) -> list[Score]:
+    """Returns every final score of every variant that any of the results have, side experiments included."""
     scores = []
-    for name, (first, second) in _paired(_runs(a), _runs(b)).items():
-        sides = [[run for run in runs or () if math.isfinite(run)] for runs in (first, second)]
-        means = [mean(side) if side else None for side in sides]
-        beyond = None
-        if all(len(side) > 1 for side in sides):
-            error = math.sqrt(sum(variance(side) / len(side) for side in sides))
-            beyond = abs(mean(sides[1]) - mean(sides[0])) > SCATTERS * error
-        scores.append(Score(name, means[0], means[1], beyond))
+    for name, sides in _joined(*map(_runs, results)).items():
+        finite = [[run for run in side or () if math.isfinite(run)] for side in sides]
+        means = [mean(side) if side else None for side in finite]
+        scores.append(Score(name, means, [_beyond(finite[0], side) for side in finite]))
     return scores
+
+
+def _beyond(first: Sequence[float], second: Sequence[float]) -> bool | None:
+    if min(len(first), len(second)) < 2:
+        return None
+    error = math.sqrt(sum(variance(side) / len(side) for side in (first, second)))
+    return abs(mean(second) - mean(first)) > SCATTERS * error
 
 
 def _runs(results: Mapping[str, Any]) -> dict[str, list[float]]:
     """Returns the scores of all runs by "variant, split, metric"."""
     experiments = {"": results.get("variants", {})} | {f"{key}: ": of for key, of in results.get("side", {}).items()}
-    found: dict[str, list[float]] = {}
-    for experiment, variants in experiments.items():
-        for variant in variants.values():
-            for run in variant["runs"]:
-                for split, metric in itertools.product(("train", "test", "testB"), METRIC_NAMES):
-                    value = run.get(split, {}).get(metric)
-                    if value is not None:
-                        name = (
-                            f"{experiment}{variant['label']}, {split}, {metric.upper() if metric == 'dsc' else 'Dice'}"
-                        )
-                        found.setdefault(name, []).append(value)
-    return found
+    variants = [(key + variant["label"], variant["runs"]) for key, of in experiments.items() for variant in of.values()]
+    found = {
+        f"{label}, {split}, {METRIC_NAMES[metric]}": [run.get(split, {}).get(metric) for run in runs]
+        for (label, runs), split, metric in product(variants, ("train", "test", "testB"), METRIC_NAMES)
+    }
+    kept = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {name: values for name, values in kept.items() if values}
 
 
-def _paired(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {name: (a.get(name), b.get(name)) for name in dict.fromkeys((*a, *b))}
-
-
-def compare_verdicts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the claims whose verdicts differ, with what decided them in both: estimate, interval, number of runs."""
-    sides = [{(claim["id"], claim["metric"]): claim for claim in results.get("claims", [])} for results in (a, b)]
+def compare_verdicts(*results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the claims whose verdicts differ, with what decided them in all: estimate, interval, number of runs."""
     changed = []
-    for key in dict.fromkeys(itertools.chain(*sides)):
-        first, second = (side.get(key, {}) for side in sides)
-        words = {"verdict", "verdict_seeds"} & (first.keys() & second.keys() if first and second else {"verdict"})
-        if any(first.get(word) != second.get(word) for word in words):
-            why = [f"{name}: {_text(x)} → {_text(y)}" for name, x, y in differences(first, second) if name in DECISIVE]
-            statement = second.get("statement", first.get("statement"))
-            verdicts = [claim.get("verdict", "no such claim") for claim in (first, second)]
-            changed.append({"key": " ".join(key), "statement": statement, "verdicts": verdicts, "why": why})
+    for key, claims in _joined(
+        *({f"{c['id']} {c['metric']}": c for c in one.get("claims", [])} for one in results)
+    ).items():
+        there = [claim or {} for claim in claims]
+        words = {"verdict"} | {word for word in ("verdict_seeds",) if all(word in claim for claim in there)}
+        if any(_differ([claim.get(word) for claim in there]) for word in words):
+            apart = differences(*there)
+            why = [f"{DECISIVE[name]}: {' → '.join(map(_text, apart[name]))}" for name in DECISIVE if name in apart]
+            statement = next(claim["statement"] for claim in claims if claim)
+            verdicts = [claim.get("verdict", "no such claim") for claim in there]
+            changed.append({"key": key, "statement": statement, "verdicts": verdicts, "why": why})
     return changed
 
 
@@ -138,72 +170,55 @@ def _text(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch("[0-9a-f]{40,}", value):
         return value[:12]
     if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
+        return f"{value:.3f}".replace("-", "−") if 0.1 <= abs(value) < 10 else f"{value:.3g}".replace("-", "−")
     if isinstance(value, list) and len(value) > 4:
         numbers = [one for one in value if isinstance(one, int | float)]
         return f"{len(value)} values" + (f", mean {mean(numbers):.6g}" if numbers else "")
     return "—" if value is None else str(value)
 
 
-def _figures(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Returns the figures of both reports by name, each as a data URI, or with none where both are the same."""
-    sides = [{file.stem: file.read_bytes() for file in sorted(folder.glob("figures/*.svg"))} for folder in folders]
-    return [
-        {"name": name, "uris": [content and _uri(content) for content in both] if both[0] != both[1] else None}
-        for name, both in _paired(*sides).items()
-    ]
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
 
 
 def _uri(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
-def _images(folders: Sequence[Path]) -> list[tuple[str, float, float]]:
-    """Returns the test images of both reports whose scores differ, with B minus A in DSC and Dice, worst first."""
-    galleries = []
-    for folder in folders:
-        gallery = _Gallery()
-        page = folder / "report.html"
-        gallery.feed(page.read_text(encoding="utf-8") if page.is_file() else "")
-        galleries.append(gallery.images)
-    a, b = galleries
-    both = [(name, b[name][0] - a[name][0], b[name][1] - a[name][1]) for name in a if name in b]
-    return sorted((one for one in both if any(one[1:])), key=lambda one: one[2])
+def _images(reports: Sequence[Report]) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Returns the test images of all reports that differ, each with the others' DSC and Dice minus A's, worst first."""
+    first, *others = (one.images for one in reports)
+    shifts = {
+        name: [(one[name][0] - dsc, one[name][1] - dice) for one in others]
+        for name, (dsc, dice) in first.items()
+        if all(name in one for one in others)
+    }
+    return sorted((one for one in shifts.items() if any(map(any, one[1]))), key=lambda one: one[1][0][1])
 
 
-def _sources(folder: Path) -> dict[str, str]:
-    """Returns the source of each notebook of a report, without its injected parameters."""
-    sources = {}
-    for file in sorted(folder.glob("notebooks/*.ipynb")):
-        cells = json.loads(file.read_bytes())["cells"]
-        kept = (cell for cell in cells if "injected-parameters" not in cell["metadata"].get("tags", []))
-        sources[file.stem] = "\n".join("".join(cell["source"]) for cell in kept)
-    return sources
-
-
-def compare_reports(a: str, b: str) -> Path:
-    """Writes the page that compares two reports, and returns it."""
-    (first, ours), (second, theirs) = read_report(a, "A"), read_report(b, "B")
-    setting = ("schema_version", "provenance", "parameters", "dataset")
-    sources = _paired(_sources(first), _sources(second))
-    everything = differences(ours, theirs)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).with_name("template")), autoescape=True, trim_blocks=True
-    )
-    environment.filters["text"] = _text
+def compare_reports(given: Sequence[tuple[str, str]]) -> Path:
+    """Writes the page that compares reports, given as parameter and folder each, and returns it."""
+    reports = [
+        read_report(folder, name, letter) for (name, folder), letter in zip(given, ascii_uppercase, strict=False)
+    ]
+    results = [one.results for one in reports]
+    everything = differences(*results)
+    settings = {name: values for part in SETTINGS for name, values in everything.items() if name.split(".")[0] == part}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
+    environment.filters |= {"text": _text, "signed": _signed, "uri": _uri}
     page = environment.get_template("compare.html.j2").render(
-        names=(first.name, second.name),
-        style=(Path(__file__).with_name("template") / "style.css").read_text(encoding="utf-8"),
-        setting=[one for one in everything if one[0].split(".")[0] in setting],
-        others=[one for one in everything if one[0].split(".")[0] not in setting],
-        notebooks=[name for name, both in sources.items() if both[0] != both[1]],
-        scores=compare_scores(ours, theirs),
-        verdicts=compare_verdicts(ours, theirs),
-        figures=_figures((first, second)),
-        images=_images((first, second)),
-        same_data=ours["provenance"].get("dataset_sha256") == theirs["provenance"].get("dataset_sha256"),
+        reports=reports,
+        style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
+        limits=[limit for name, limit in LIMITS.items() if name in everything],
+        settings=settings,
+        others={name: values for name, values in everything.items() if name not in settings},
+        notebooks=[name for name, of in _joined(*(one.sources for one in reports)).items() if _differ(of)],
+        scores=compare_scores(*results),
+        verdicts=compare_verdicts(*results),
+        figures=[one for one in _joined(*(one.figures for one in reports)).items() if _differ(one[1])],
+        images=_images(reports),
     )
-    target = _files.REPORTS / "compared" / f"{first.name}-and-{second.name}.html"
+    target = _files.REPORTS / "compared" / f"{'-and-'.join(one.name for one in reports)}.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     partial.write_text(page, encoding="utf-8")
@@ -217,11 +232,13 @@ def main(arguments: Sequence[str]) -> int:
     def compare() -> None:
         given = dict(argument.partition("=")[::2] for argument in arguments)
         for name in given:
-            if name not in ("A", "B"):
-                raise UserError(f"{name}: unknown parameter; {did_you_mean(name, ('A', 'B'))}")
-        if set(given) != {"A", "B"}:
-            raise UserError("make compare: expected A=reports/x and B=reports/y")
-        print(f"comparison: {compare_reports(given['A'], given['B']).relative_to(_files.REPORTS.parent)}")
+            if name not in KNOWN:
+                raise UserError(f"{name}: unknown parameter; {did_you_mean(name, KNOWN)}")
+        if not {"A", "B"} <= set(given):
+            raise UserError("make compare: expected A=reports/x and B=reports/y, and MORE=reports/z,... for others")
+        more = [("MORE", one) for one in given.get("MORE", "").split(",") if one]
+        page = compare_reports([("A", given["A"]), ("B", given["B"]), *more])
+        print(f"comparison: {page.relative_to(_files.REPORTS.parent)}")
 
     return run_command(compare, "no comparison was written or replaced.")
 

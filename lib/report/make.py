@@ -27,7 +27,7 @@ from lib.claims.findings import QUESTION, best_constant, findings
 from lib.claims.intervals import LOOKS
 from lib.claims.verdicts import judge, may_be_decided
 from lib.data.dataset import Dataset
-from lib.data.reading import BYTES_A_PIXEL
+from lib.data.reading import BYTES_A_PIXEL, UNET_BYTES_A_PIXEL
 from lib.report.parameters import Parameters, parse_parameters, report_target, source_of
 from lib.report.provenance import provenance
 from lib.report.results import collect_results
@@ -86,7 +86,8 @@ def make_report(parameters: Parameters, arguments: Sequence[str], made_of: Input
     dataset = parameters.load()
     target = report_target(parameters, dataset)
     height, width = dataset.image_size
-    train, test, memory = len(dataset.train), len(dataset.test), height * width * BYTES_A_PIXEL / 1e9
+    train, test = len(dataset.train), len(dataset.test)
+    memory = height * width * (UNET_BYTES_A_PIXEL if parameters.possible else BYTES_A_PIXEL) / 1e9
     print(f"data: {dataset.name}, {train} training and {test} test images of {width}x{height}")
     for note in dataset.notes:
         print(f"  {note}")

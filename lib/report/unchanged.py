@@ -216,8 +216,7 @@ def find_last(arguments: Iterable[str], now: Inputs) -> Last:
             machine, code, data = (_differing(record["inputs"][part], now[part]) for part in now)
             results = [f"reports/{report.name}/{name}" for name in _differing(record["outputs"], outputs)]
             reasons = [f"{name} changed" for name in (*machine, *code, *(f"data: {name}" for name in data), *results)]
-            name = re.escape(report.name)
-            if any(re.match(rf"\.{name}\.|{name}\.failed$", path.name) for path in _files.REPORTS.iterdir()):
+            if _files.leftovers(report) or report.with_name(f"{report.name}.failed").exists():
                 reasons.append(f"reports/{report.name} is in the making, or was left unfinished")
             same = _as_they_were(record["sections"], record["inputs"]["code"], now["code"])
             kept = [name for name in same if f"reports/{report.name}/notebooks/{name}" not in results]

@@ -14,7 +14,7 @@ from lib.report.compare import compare_scores, compare_verdicts, differences, ma
 
 SETTINGS = ("What they were made with", "Scores")
 NUMBERS = ("All other numbers", "</main>")
-FIGURES = ("<h2>Figures", "The same in both")
+FIGURES = ("<h2>Figures", "<h2>All other")
 SCORES = ("<h2>Scores", "<h2>Verdicts")
 VERDICTS = ("<h2>Verdicts", "<h2>Test images")
 IMAGES = ("<h2>Test images", "<h2>Figures")
@@ -61,9 +61,10 @@ def reports(made_once: Path, tmp_path: Path, monkeypatch) -> Path:
     return tmp_path / "reports"
 
 
-def compare(reports: Path, b: str = "b") -> str:
-    assert main([f"A={reports / 'a'}", f"B={reports / b}"]) == 0
-    return (reports / "compared" / f"a-and-{b}.html").read_text(encoding="utf-8")
+def compare(reports: Path, *more: Path) -> str:
+    assert main([f"A={reports / 'a'}", f"B={reports / 'b'}", f"MORE={','.join(map(str, more))}"]) == 0
+    name = "-and-".join(["a", "b", *(one.name for one in more)])
+    return (reports / "compared" / f"{name}.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("planted", PLANTED)
@@ -95,9 +96,21 @@ def test_a_figure_an_image_and_a_notebook_that_changed_are_shown(reports: Path):
     notebook = reports / "b" / "notebooks" / "3_claims.ipynb"
     notebook.write_text(notebook.read_text(encoding="utf-8").replace("import", "import  "), encoding="utf-8")
     told = compare(reports)
-    for (start, end), words in ((FIGURES, "figure-2"), (IMAGES, image), (SETTINGS, "notebook 3_claims")):
+    for (start, end), words in ((FIGURES, "Figure 2<"), (IMAGES, image), (SETTINGS, "notebook 3_claims")):
         assert words in told[told.index(start) : told.index(end)]
-    assert "figure-3" not in told[told.index("<h2>Figures") : told.index("The same in both")]
+    assert "B is better than A in 1 images and worse in 0" in told
+    assert "Figure 3<" not in told
+
+
+def test_a_third_report_has_its_column_and_what_it_lacks_is_said(reports: Path):
+    """The third is the committed full study, of other data, which has numbers alone."""
+    told = compare(reports, _files.ROOT / "reports" / "reference" / "warwick")
+    for words in ("Their data are different", "Not all are full studies", "C has no page with test images"):
+        assert words in told
+    settings = told[told.index(SETTINGS[0]) : told.index(SETTINGS[1])]
+    assert re.search(r"parameters.seeds</th><td>1</td><td>1</td><td>20</td>", settings)
+    assert '<th scope="col">C − A</th>' in told
+    assert re.search(r"Baseline, train, DSC</th><td>[\d.]+</td>\s*<td>[\d.]+</td>\s*<td>\+0.000</td>", told)
 
 
 def runs(*scores: float) -> dict:
@@ -107,10 +120,11 @@ def runs(*scores: float) -> dict:
 def test_a_difference_is_beyond_the_scatter_of_seeds_from_two_standard_errors():
     """By hand: the variance of each is 0.0001, so the standard error is sqrt(2 * 0.0001 / 2) = 0.01."""
     a = runs(0.5, 0.5 + 0.02**0.5 / 10)
-    assert [score.beyond for score in compare_scores(a, runs(0.521, 0.521 + 0.02**0.5 / 10))] == [True]
-    assert [score.beyond for score in compare_scores(a, runs(0.519, 0.519 + 0.02**0.5 / 10))] == [False]
-    assert [score.beyond for score in compare_scores(a, runs(0.9))] == [None]
-    assert [(score.b, score.difference) for score in compare_scores(a, {})] == [(None, None)]
+    more, less = (runs(low, low + 0.02**0.5 / 10) for low in (0.521, 0.519))
+    ((name, means, beyond),) = compare_scores(a, more, less, runs(0.9), {})
+    assert name == "L2, test, DSC"
+    assert beyond == [False, True, False, None, None]
+    assert means == pytest.approx([0.507071, 0.528071, 0.526071, 0.9, None], abs=1e-6)
 
 
 def test_a_changed_verdict_comes_with_what_decided_it():
@@ -122,13 +136,13 @@ def test_a_changed_verdict_comes_with_what_decided_it():
     }
     (changed,) = compare_verdicts(a, b)
     assert (changed["key"], changed["verdicts"]) == ("C1 dsc", ["undecided", "supported"])
-    assert changed["why"] == ["effect: 0.1 → 0.2"]
+    assert changed["why"] == ["estimate: 0.100 → 0.200"]
     assert compare_verdicts(a, a) == []
 
 
 def test_runs_are_compared_by_their_seeds_not_their_places():
     a, b = [{"seed": 0, "x": 1}, {"seed": 1, "x": 2}], [{"seed": 1, "x": 2}]
-    assert differences(a, b) == [("0.seed", 0, None), ("0.x", 1, None)]
+    assert differences(a, b) == {"0.seed": [0, None], "0.x": [1, None]}
 
 
 def test_what_is_no_report_is_refused_in_one_line(reports: Path, capsys):
@@ -138,6 +152,8 @@ def test_what_is_no_report_is_refused_in_one_line(reports: Path, capsys):
         capsys.readouterr().err
         == f"error: B={reports / 'b'}: expected a report, found no readable results.json in it\n"
     )
+    assert main([f"A={reports / 'a'}", f"B={reports / 'a'}", f"MORE={reports / 'b'}"]) == 2
+    assert f"error: MORE={reports / 'b'}: expected a report" in capsys.readouterr().err
     assert main(["a=x"]) == 2
     assert "a: unknown parameter; did you mean A?" in capsys.readouterr().err
 

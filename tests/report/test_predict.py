@@ -12,25 +12,37 @@ from PIL import Image
 from torch import nn
 
 from lib import _files
-from lib.recipe import Recipe
-from lib.report.predict import OVERLAP, TILE, foreground_of, main
+from lib.recipe import Recipe, UNet
+from lib.report.predict import OVERLAP, TILE, foreground_of, load_network, main
 from lib.runs.store import to_bytes
-from lib.training import build_network
+from lib.training import TrainingConfig, build_network
 
+DICE = {"baseline": (0.5, 0.7), "noise": (0.65, 0.65), "possible": (0.9, 0.2)}  # of two runs on test images
 SIZES = {"a.png": (40, 24), "b.jpg": (16, 16), "c.bmp": (33, 57)}
 
 
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch) -> Path:
-    """A report's models: a U-Net as it was initialised, on images at half of their size."""
+    """A report's models, as they were initialised, on images at half of their size."""
     monkeypatch.setattr(_files, "REPORTS", tmp_path / "reports")
     models = tmp_path / "reports" / "discs" / "models"
     models.mkdir(parents=True)
-    config = Recipe(epochs=1, network="UNet", normalized=True, symmetries=True)
-    (models / "possible-seed-0.pt").write_bytes(to_bytes(build_network(config).state_dict()))
-    kept = {"scale": [0.5, 0.5], "stain": "rgb", "models": {"possible-seed-0.pt": asdict(config)}}
+    recipe = Recipe(epochs=1, network="UNet", normalized=True, symmetries=True)
+    configs = {
+        f"{name}-seed-{seed}.pt": recipe if name == "possible" else TrainingConfig() for name in DICE for seed in (0, 1)
+    }
+    for name, config in configs.items():
+        (models / name).write_bytes(to_bytes(build_network(config).state_dict()))
+    kept = {"scale": [0.5, 0.5], "stain": "rgb", "models": {name: asdict(config) for name, config in configs.items()}}
+    write_dice(models.parent, DICE)
     (models / "configurations.json").write_text(json.dumps(kept))
     return models
+
+
+def write_dice(report: Path, dice: dict[str, tuple[float | None, ...]]) -> None:
+    of = {name: {"label": name, "runs": [{"test": {"dice": one}} for one in runs]} for name, runs in dice.items()}
+    side = {"possible": {"possible": of.pop("possible")}} if "possible" in of else {}
+    (report / "results.json").write_text(json.dumps({"variants": of, "side": side}))
 
 
 @pytest.fixture
@@ -57,6 +69,21 @@ def test_every_picture_has_a_mask_of_its_size_an_overlay_and_a_row(report: Path,
         assert set(np.unique(mask)) <= {0, 255}
         assert float(rows[name]["foreground"]) == pytest.approx((mask > 0).mean(), abs=1e-4)
         assert (int(rows[name]["width"]), int(rows[name]["height"])) == size
+
+
+@pytest.mark.parametrize(
+    ("dice", "best"),
+    [
+        (DICE, "noise (noise-seed-0.pt)"),
+        (DICE | {"possible": (0.9, 0.5)}, "possible (possible-seed-0.pt)"),
+        ({"baseline": (None,), "noise": (0.1,)}, "noise (noise-seed-0.pt)"),
+    ],
+)
+def test_the_network_is_the_one_that_is_best_over_its_runs(dice: dict, best: str, report: Path):
+    write_dice(report.parent, dice)
+    network, _, _, told = load_network(report.parent)
+    assert told.startswith(f"{best}, whose mean Dice")
+    assert isinstance(network, UNet) == best.startswith("possible")
 
 
 def test_what_is_wrong_is_one_line_and_nothing_is_overwritten(report: Path, images: Path, tmp_path: Path, capsys):

@@ -118,15 +118,19 @@ def test_a_report_ends_with_its_scores_and_what_they_say_on_the_terminal(tmp_pat
     assert told.endswith("report.html (open it in a browser)\n")
 
 
-@pytest.mark.parametrize(("size", "told"), [(16, ""), (128, "memory: about 0.1 GB a process in training\n")])
-def test_memory_is_told_where_it_is_worth_a_word(size, told, tmp_path: Path, monkeypatch, capsys):
+@pytest.mark.parametrize(("size", "possible", "told"), [(16, "yes", ""), (128, "no", "0.1"), (128, "yes", "0.2")])
+def test_memory_is_told_where_it_is_worth_a_word(size, possible, told, tmp_path: Path, monkeypatch, capsys):
+    """128 * 128 pixels of 7,900 or, with the U-Net, 14,800 bytes."""
+
     def refuse(target: Path) -> None:
         raise UserError("this far")
 
     monkeypatch.setattr(make, "_only_this_process", refuse)
     splits = draw_discs(3, 1, size), draw_discs(2, 2, size)
-    assert main([f"DATASET={write_dataset(Dataset('discs', *splits), tmp_path / 'discs')}"]) == 2
-    assert re.sub("(?m)^(data|  ).*\n", "", capsys.readouterr().out) == told
+    folder = write_dataset(Dataset("discs", *splits), tmp_path / "discs")
+    assert main([f"DATASET={folder}", f"POSSIBLE={possible}"]) == 2
+    memory = f"memory: about {told} GB a process in training\n" if told else ""
+    assert re.sub("(?m)^(data|  ).*\n", "", capsys.readouterr().out) == memory
 
 
 @pytest.mark.parametrize("name", ["synthetic", "reference", "x-study", "x.failed", "../x", "a/b", ".x", "x" * 101])
