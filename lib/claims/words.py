@@ -161,18 +161,20 @@ def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
     """
     rows = {}
     other = VARIANTS[comparator(variant, evidence.by_image.index.unique("variant"))].label.lower()
+    difference = f"{VARIANTS[variant].label} minus {other}"
     for metric, score in SCORES.items():
         for quantity in ("test", "train", "gap"):
             measured = contrasts(evidence, metric)[variant, quantity]
-            row, above = {}, f"{sum(effect > 0 for effect in measured.by_run)} of {measured.n_seeds} pairs"
+            row: dict[str, str] = {}
             if measured.n_seeds < FEWEST_SEEDS:
-                row[f"variant minus {other}"] = number(measured.over_patients.effect)
+                row[difference] = number(measured.over_patients.effect)
             else:
-                shown = with_interval(measured.over_patients, measured.n_runs)
-                row[f"variant minus {other} [95% interval]"] = shown
+                row[f"{difference} [95% interval]"] = with_interval(measured.over_patients, measured.n_runs)
                 row["adjusted"] = f"for {len(PRIMARY)}" if (variant, quantity) in PRIMARY else "-"
                 row["over seeds alone"] = "-" if measured.over_seeds is None else with_interval(measured.over_seeds)
-            rows[f"{score}, {quantity}"] = {**row, "above 0": above}
+            if measured.n_seeds > 1:
+                row["above 0"] = f"{sum(effect > 0 for effect in measured.by_run)} of {measured.n_seeds} pairs"
+            rows[f"{score}, {quantity}"] = row
     table = pd.DataFrame(rows).T
     dsc, dice = (number(contrasts(evidence, metric)[variant, "test"].over_patients.effect) for metric in SCORES)
     table.attrs["caption"] = (

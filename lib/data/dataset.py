@@ -113,10 +113,9 @@ class Dataset:
             low, mean, high = (f"{f(split.foreground):.2f}" for f in (np.min, np.mean, np.max))
             rows[name] = (len(split), f"{width}x{height}", mean, low, high)
         table = pd.DataFrame(rows, index=["images", "size", "foreground", "from", "to"]).T
-        images = sum(map(len, self.splits.values()))
+        images = " and ".join(f"{len(split)} in the {name} set" for name, split in self.splits.items())
         table.attrs["caption"] = (
-            f"{images} images of {width} × {height} pixels. Foreground: its mean share of an image, and the lowest and "
-            "the highest."
+            f"Images: {images}. Foreground: its mean share of an image, and the lowest and highest."
         )
         return table
 

@@ -25,7 +25,7 @@ def draw_effect(claim_id: str, effect: float, bounds: Sequence[float | None], ru
         claim_id: of the claim that is about it.
         effect, bounds: with its interval, which is left out where it is unknown, None or nan. An effect beyond the axis
             is a triangle at its end.
-        runs: effects of single runs, drawn as rings.
+        runs: effects of single runs, drawn as rings where there are several.
     """
     (claim,) = (claim for claim in CLAIMS if claim.id == claim_id)
     end = 1.0 if "correlation" in claim.measure else AXIS_END
@@ -37,7 +37,8 @@ def draw_effect(claim_id: str, effect: float, bounds: Sequence[float | None], ru
     parts = [f'<rect x="{at(-MARGIN)}" width="{at(2 * MARGIN)}" height="12"/>'] if end < 1 else []
     tip = f"H{HALF * side}m{-4 * side} -3l{4 * side} 3l{-4 * side} 3"
     parts.append(f'<path d="M0 0v12"/><path class="claimed" d="M{at(claim.bound)} 15{tip}"/>')
-    parts += [f'<circle class="run" cx="{at(x)}" cy="6" r="2.5"/>' for x in runs if x is not None and isfinite(x)]
+    rings = [x for x in runs if x is not None and isfinite(x) and len(runs) > 1]
+    parts += [f'<circle class="run" cx="{at(x)}" cy="6" r="2.5"/>' for x in rings]
     if len(interval) == 2:
         parts.append(f'<path class="range" d="M{at(interval[0])} 6H{at(interval[1])}"/>')
     outwards = 5 if effect > 0 else -5

@@ -40,12 +40,11 @@ def figure_effects(number: int, judged: Sequence[Judgement | NotRun], dataset: s
 
     Args:
         number: of the figure.
-        judged: as `lib.claims.verdicts.judge` gives it; what was not run, or by one run alone, is left out.
-            Correlations have an axis of their own.
+        judged: as `lib.claims.verdicts.judge` gives it; what was not run is left out. Correlations have an axis of
+            their own.
         dataset: its name, for the caption.
     """
-    known = [one for one in judged if isinstance(one, Judgement) and np.isfinite(one.estimate.effect)]
-    drawn = [one for one in known if isinstance(one, CorrelationJudgement) or len(one.by_run) > 1]
+    drawn = [one for one in judged if isinstance(one, Judgement) and np.isfinite(one.estimate.effect)]
     correlations = [one for one in drawn if isinstance(one, CorrelationJudgement)]
     differences = [one for one in drawn if not isinstance(one, CorrelationJudgement)]
     ids = list(dict.fromkeys(one.claim.id for one in drawn))

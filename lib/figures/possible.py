@@ -114,11 +114,12 @@ def group_table(runs: Sequence[Run], dataset: Dataset) -> pd.DataFrame | None:
     for kind, groups in {"grade": dataset.test.grades, "patient": dataset.test.patients}.items():
         if groups:
             of_image = pd.Series(groups, index=list(dataset.test.names))
-            table = dice.groupby(of_image).agg(images="size", Dice="mean", lowest="min").sort_values("Dice").round(3)
+            table = dice.groupby(of_image).agg(images="size", Dice="mean", lowest="min").sort_values("Dice")
             tables.append(table.rename(index=f"{kind} {{}}".format))
     if not tables:
         return None
     table = pd.concat(tables)
+    table = table.assign(**{name: table[name].map("{:.3f}".format) for name in ("Dice", "lowest")})
     lowest = " and ".join(f"{of['Dice'].iloc[0]:.3f} ({of.index[0]})" for of in tables)
     table.attrs["caption"] = f'Lowest mean Dice of the U-Net: {lowest}. On the test images; "lowest" is a single image.'
     return table
@@ -148,12 +149,16 @@ def figure_beside(
         }
         for which, name in names.items()
     ]
-    told = "; ".join(f"{row['which']}, {row['name']}: {row['study']:.3f} and {row['U-Net']:.3f}" for row in rows)
+    told = ", and ".join(
+        f"where it is {row['which']} ({row['name']}), {row['U-Net']:.3f} against {row['study']:.3f}" for row in rows
+    )
     caption = (
-        f"Dice of the study's network and of the U-Net, where the U-Net is best and worst: {told}. Chosen from the "
+        f"Dice of the U-Net against the study's network: {told}. Chosen from the "
         f"{shown} images by its mean Dice over {count_of_runs(len(todays))}; drawn is the first run of each."
     )
-    alt = f"Two images, each with truth and the overlays of two networks. Dice, study's network and U-Net: {told}."
+    alt = (
+        f"Two images, each with truth and the overlays of two networks. Dice of the U-Net against the study's: {told}."
+    )
     figure = ReportFigure(number, caption, alt, pd.DataFrame(rows), figsize=(7.6, 4.4))
     for axes, row in zip(figure.subplots(2, 4), rows, strict=True):
         image, mask = split.pair(row["name"])
@@ -186,7 +191,8 @@ def figure_cost(
     )  # fmt: skip
     best = max(data["network"].unique(), key=lambda name: data.loc[data["network"] == name, "dice"].mean())
     of_best = data[data["network"] == best]
-    told = f"{best} has the highest mean test Dice, {of_best['dice'].mean():.3f}, in {median(of_best['seconds']):.2g} s"
+    seconds = float(f"{median(of_best['seconds']):.2g}")
+    told = f"{best} has the highest mean test Dice, {of_best['dice'].mean():.3f}, in {seconds:g} s"
     caption = f"{told}. Each point is a run; seconds are those of training alone, with the threads that the data tell."
     figure = ReportFigure(number, caption, f"Test Dice against seconds of training. {told}.", data, figsize=(7.6, 2.8))
     ax = figure.subplots()
@@ -230,10 +236,11 @@ def figure_reliability(
         name: float(((t["predicted"] - t["foreground"]).abs() * t["share"]).sum())
         for name, t in data.groupby("network", sort=False)
     }
-    told = ", ".join(f"{name} {value:.3f}" for name, value in error.items())
+    told = " and ".join(f"{value:.3f} ({name})" for name, value in error.items())
     caption = (
-        f"Mean distance between predicted probability and share of foreground on test pixels, weighted by pixels in "
-        f"{BINS} bins: {told}. How to read it: on the diagonal a probability can be taken at its word."
+        f"Predicted probabilities are off by {told} on average. Distance from the share of foreground, over {BINS} "
+        "bins of test pixels, weighted by their number. How to read it: on the diagonal a probability can be taken at "
+        "its word."
     )
     figure = ReportFigure(number, caption, f"Reliability curves; mean distance: {told}.", data, figsize=(7.6, 3.4))
     ax = figure.subplots()

@@ -70,11 +70,11 @@ class _Renderer(IPythonRenderer):
 
 
 def _seen(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Returns the cells for the reader of a page, without text on what the next cell shows where that shows nothing."""
+    """Returns the cells for the reader of a page: optional ones only where they, or the next one, show something."""
 
     def hidden(cell: NotebookNode, following: NotebookNode | None) -> bool:
-        tags = set(cell.metadata.get("tags", []))
-        return bool(HIDDEN_TAGS & tags) or ("with-next" in tags and not (following and following.outputs))
+        tags, shows = set(cell.metadata.get("tags", [])), cell if cell.cell_type == "code" else following
+        return bool(HIDDEN_TAGS & tags) or ("optional" in tags and not (shows and shows.outputs))
 
     return [cell for cell, following in zip_longest(cells, cells[1:]) if not hidden(cell, following)]
 

@@ -458,7 +458,7 @@ def test_dropout_is_compared_with_a_baseline_trained_as_long(dataset: Dataset):
     by_study = judged.also["as the study compared them, the baseline trained for less"]
     assert by_study.effect == pytest.approx(-0.04, abs=0.005)
     assert judged.also["longer training alone, of the baseline"].effect == pytest.approx(-0.04, abs=0.005)
-    assert effects_table(evidence, "dropout").columns[0] == "variant minus baseline, longer [95% interval]"
+    assert effects_table(evidence, "dropout").columns[0] == "Dropout minus baseline, longer [95% interval]"
     first, second, *_ = share_of_epochs(evidence).split("; ")
     assert first.startswith("Training the baseline as long as dropout changes its test DSC by +0.04")
     assert re.match(r"dropout itself, compared with that, by [+−]?0\.00", second)
