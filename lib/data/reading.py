@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool
+from scipy import ndimage
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
@@ -247,13 +248,17 @@ def _judge_masks(folder: Path, found: Found, read: Sequence[tuple[Pair, Rule]]) 
     numbered = {rule.levels for pair, rule in read if rule.name == "numbered objects" and not pair.objects}
     consecutive = all(levels == tuple(range(1, len(levels) + 1)) for levels in numbered)
     values = {level for _, rule in read if rule.name == "two values" for level in rule.levels}
-    ask = "; FOREGROUND=1, say, tells which are foreground"
-    if numbered and not (consecutive and len(numbered) > 1):
-        shown = ", ".join(map(str, max(numbered, key=len)[:4]))
-        found.wrong(folder, "masks whose numbers are objects beyond doubt", f"{shown} may be classes{ask}")
-    elif not numbered and len(values - {255}) > 1:
-        shown = ", ".join(map(str, sorted(values)[:4]))
-        found.wrong(folder, "masks with the same two values", f"{shown} in different masks{ask}")
+    expected, levels, doubt = (
+        "masks whose numbers are objects beyond doubt",
+        max(numbered, key=len, default=()),
+        "may be classes",
+    )
+    if not numbered:
+        expected, levels, doubt = "masks with the same two values", tuple(sorted(values)), "in different masks"
+    if (numbered and not (consecutive and len(numbered) > 1)) or (not numbered and len(values - {255}) > 1):
+        shown = [str(level) if level < 256 else f"0x{level:06x}" for level in levels[:4]]
+        ask = f"FOREGROUND={shown[0]}, say, tells which are foreground"
+        found.wrong(folder, expected, f"{', '.join(shown)} {doubt}; {ask}")
 
 
 def _judge_pixels(folder: Path, found: Found, images: np.ndarray, masks: np.ndarray) -> None:
@@ -270,5 +275,8 @@ def _judge_pixels(folder: Path, found: Found, images: np.ndarray, masks: np.ndar
         found.wrong(folder, "training images that use their range; scale them up", most)
     if masks.mean(axis=(1, 2)).min() > 0.5:
         found.facts.append("warning: more than half of every image is foreground; are the masks inverted?")
+    filled = [ndimage.binary_fill_holes(mask).sum() > 2 * mask.sum() for mask in train[:50] if mask.any()]
+    if filled and np.mean(filled) > 0.9:
+        found.facts.append("warning: the masks enclose more background than they hold; are they outlines of areas?")
     if not masks[n_train:].any():
         found.facts.append("warning: no test mask holds foreground")
