@@ -58,20 +58,14 @@ MASK_WORD = (
     r"(cp_masks?|masks?|labels?|labell?ed|(?:man_)?seg(?:mentation)?s?|ground[ _-]?truth|gt|anno(?:tation)?s?"
     r"|manual|lesion|contour|1stHO|2ndHO)"
 )
-MASK_AFFIX = re.compile(
-    rf"(?:^{MASK_WORD}(?=[ ._-]|\d|$)[ ._-]*|[ ._-]{MASK_WORD}[ ._-]?(\d*)$|\.(ah|vk)$)", re.IGNORECASE
-)
-MASK_INSIDE = re.compile(rf"[ ._-]{MASK_WORD}(?=[ ._-]\d+$)", re.IGNORECASE)
-IMAGE_AFFIX = re.compile(
-    r"(^(?:images?|img|bus|t)(?=[ ._-]|\d|$)[ ._-]*|[ ._-](?:images?|img|training|test|orig(?:inal)?|rgb|ccd|volume)$)",
-    re.IGNORECASE,
-)
-ASIDE_AFFIX = re.compile(
-    r"[ ._-](overlay|viz|preview|superpixels|roi|r\d_label\d|(?:cp_)?outlines|flows|centers)$", re.IGNORECASE
-)
+MASK_AFFIX = re.compile(rf"(?i)^{MASK_WORD}(?=[ ._-]|\d|$)[ ._-]*|[ ._-]{MASK_WORD}[ ._-]?(\d*)$|\.(ah|vk)$")
+MASK_INSIDE = re.compile(rf"(?i)[ ._-]{MASK_WORD}(?=[ ._-]\d+$)")
+IMAGE_WORD = r"(?:images?|img|training|test|orig(?:inal)?|rgb|ccd|volume)"
+IMAGE_AFFIX = re.compile(rf"(?i)^(?:images?|img|bus|t)(?=[ ._-]|\d|$)[ ._-]*|[ ._-]{IMAGE_WORD}$")
+ASIDE_AFFIX = re.compile(r"(?i)[ ._-](overlay|viz|preview|superpixels|roi|r\d_label\d|(?:cp_)?outlines|flows|centers)$")
 # How a mask's name follows from its image's: a title, and what is taken from the image's and from the mask's name.
 ONE_IMAGE = "all masks of a folder to its one image"
-NAMES = (
+NAMES: tuple[tuple[str, tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]], ...] = (
     ("the same name", (), ()),
     ("the image's name and a word such as _mask", (), (MASK_AFFIX,)),
     ("the image's name around a word such as _mask", (), (MASK_INSIDE,)),
@@ -83,14 +77,12 @@ SHARED = (re.compile(r"^[^\W\d]+(?=\d)"), re.compile(r"[ ._-](?!\d+$)[^ ._-]+$")
 PARTS = {"mask", "masks", "label", "labels"}  # words whose numbers count parts of one mask, not observers
 OBJECTS = {"cp_masks", "masks", "anno", "man_seg"}  # of Cellpose, GlaS, Cell Tracking Challenge: they number objects
 FEW_GROUPS = 6  # folders that are so few may well be classes, and are if they have such names
-CLASSES = re.compile(
-    "benign|malignan|normal|healthy|glaucoma|covid|pneumonia|carcinoma|adenoma|melanoma|polyp|cancer", re.I
-)
-IN_NAME = re.compile(r"(train|testA|testB)_\d+(?:_anno)?", re.IGNORECASE)  # GlaS: the split is in the files' names
+CLASSES = re.compile("(?i)benign|malignan|normal|healthy|glaucoma|covid|pneumonia|carcinoma|adenoma|melanoma|cancer")
+IN_NAME = re.compile(r"(?i)(train|testA|testB)_\d+(?:_anno)?")  # GlaS: the split is in the files' names
 GRADES = "grade.csv"  # of GlaS, which calls image_7 of a split as follows
 IN_GRADES = {"train": "train_", "test": "testA_", "testB": "testB_"}
 SYSTEM = re.compile(  # what systems and tools leave in any folder
-    r"\..*|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|@eaDir|Icon\r?|Picasa\.ini|.*~|.*\.part", re.IGNORECASE
+    r"(?i)\..*|__MACOSX|(eh)?thumbs\.db|desktop\.ini|@eaDir|Icon\r?|Picasa\.ini|.*~|.*\.part"
 )
 ADVICE = {  # how files end that may lie there in place of pictures, what they are, and what to do
     r"\.(nii|nii\.gz|mha|mhd|nrrd|dcm|img)$": "volumes (save their slices as PNG)",
@@ -99,7 +91,7 @@ ADVICE = {  # how files end that may lie there in place of pictures, what they a
     r"(?<!\.nii)\.(zip|gz|tar|tgz|7z|rar)$": "archives (unpack them)",
     r"\.(json|geojson|xml|txt|csv)$": "perhaps outlines (let the tool that wrote them export masks as PNG)",
 }
-TABLE = re.compile(r"(?:groups?|images?)\b.*\.(?:csv|tsv|txt|xlsx?|ods)", re.IGNORECASE)  # named like a table of ours
+TABLE = re.compile(r"(?i)(?:groups?|images?)\b.*\.(?:csv|tsv|xlsx?|ods)|groups?\b.*\.txt")  # named like a table of ours
 Row = dict[str, str]
 
 
@@ -147,10 +139,8 @@ class Found:
         for path in paths:
             kinds[re.sub("[0-9]+", "0", path.parent.name), path.suffix.lower()].append(path)
         for (_, suffix), files in kinds.items():
-            places = sorted({_place(folder, path.parent) for path in files})
-            many = f"{len(files)} files {suffix or 'without suffix'}"
-            text = f"{places[0]}: {many}".removeprefix(": ") if len(places) == 1 else f"{many} in {_folders(places)}"
-            self.left_out.append((str(files[0].relative_to(folder)) if len(files) == 1 else text) + why)
+            many = f"{len(files)} files {suffix or 'without suffix'} in {_places(folder, files)}"
+            self.left_out.append((str(files[0].relative_to(folder)) if len(files) == 1 else many) + why)
 
 
 class _File(NamedTuple):
@@ -218,28 +208,20 @@ def few(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _place(folder: Path, inner: Path) -> str:
-    """Returns where an inner folder lies, "" for the folder itself."""
-    return f"{inner.relative_to(folder)}/".removeprefix("./")
-
-
-def _where(folder: Path, paths: Sequence[Path]) -> str:
-    """Returns how many files there are in which folders."""
-    places = sorted({_place(folder, path.parent) or "the folder itself" for path in paths})
-    return f"{len(paths)} in {_folders(places)}" if paths else "none"
-
-
-def _folders(places: Sequence[str]) -> str:
+def _places(folder: Path, paths: Sequence[Path]) -> str:
+    """Returns in which folders files lie."""
+    inner = sorted({path.parent.relative_to(folder) for path in paths})
+    places = [f"{place}/" if place.name else "the folder itself" for place in inner]
     return ", ".join(places) if len(places) < 5 else f"{len(places)} folders such as {places[0]}"
 
 
-def _advice(folder: Path) -> str:
+def _advice(paths: Iterable[Path]) -> str:
     """Returns what to do with the files that lie there in place of pictures or masks."""
-    names = [path.name.lower() for path in sorted(folder.rglob("*"))]
-    kinds = {
-        advice: next(filter(None, (re.search(end, name) for name in names)), None) for end, advice in ADVICE.items()
-    }
-    return "".join(f"; {match[0]} files are {advice}" for advice, match in kinds.items() if match)
+    text = ""
+    for end, advice in ADVICE.items():
+        found = next(filter(None, (re.search(end, path.name.lower()) for path in paths)), None)
+        text += f"; {found[0]} files are {advice}" if found else ""
+    return text
 
 
 def _walk(folder: Path, found: Found) -> list[Path]:
@@ -273,16 +255,16 @@ def _walk(folder: Path, found: Found) -> list[Path]:
 
 
 def _match(images: list[_File], masks: list[_File]) -> tuple[str, dict[Path, list[_File]]]:
-    """Returns the first rule of NAMES that leaves nothing over, or else the least, and the masks of each image."""
+    """Returns the first rule that leaves nothing over, or else the least, and the masks of each image."""
     best: tuple[int, str, dict[Path, list[_File]]] = (len(images) + len(masks) + 1, "no rule", {})
     different = len({(image.split, image.others, image.stem) for image in images})
-    words = [{(found := pattern.search(mask.stem)) and found[0] for mask in masks} for pattern in SHARED]
-    shared = [
-        (f"one name but for {word}", (IMAGE_AFFIX,), (pattern,))
-        for pattern, found in zip(SHARED, words, strict=True)
-        if len(found) == 1 and (word := found.pop())
-    ]
-    for title, of_image, of_mask in (*NAMES, *shared):
+    rules = [*NAMES]
+    for pattern in SHARED:
+        words = {found and found[0] for found in (pattern.search(mask.stem) for mask in masks)}
+        rules += [
+            (f"one name but for {word}", (IMAGE_AFFIX,), (pattern,)) for word in words if word and len(words) == 1
+        ]
+    for title, of_image, of_mask in rules:
         for within in (True, False):  # the same patient's or class's folder, or wherever
             keyed: dict[tuple[object, ...], Path] = {}
             for image in images:
@@ -308,7 +290,7 @@ def _conflict(masks: Sequence[_File], rule: str) -> bool:
 
 
 def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
-    """Returns the pairs, and the folders of patients or classes as their groups where there are some."""
+    """Returns the pairs, and the folders of patients as their groups where there are some."""
     kept = [file for file in files if file.role != "aside"]
     for meant, others in MEANT:
         rest = [file for file in kept if not any(re.fullmatch(others, name) for name in file.names)]
@@ -316,17 +298,11 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
             kept = rest if {file.role for file in rest} == {file.role for file in kept} else kept
     found.leave_out(folder, sorted({file.path for file in files} - {file.path for file in kept}))
     images, masks = ([file for file in kept if file.role == role] for role in ("image", "mask"))
-    if kept and not (images and masks) and not found.problems:
-        expected = "images, and masks in a folder called masks, say, or beside as a_mask.png"
-        none = f"{len(kept)} pictures of which {'all' if masks else 'none'} are called masks"
-        found.wrong(folder, expected, none + _advice(folder))
-        return []
-
     rule, matched = _match(images, masks)
     used = {mask.path for of_one in matched.values() for mask in of_one}
-    free = {mask.stem: mask.path.name for mask in masks if mask.path not in used}
+    free = {mask.stem: mask for mask in masks if mask.path not in used}
     broken = {Path(problem.file).stem for problem in found.problems}  # named already
-    unclear = {mask.split for mask in masks if mask.path not in used} if not broken else {f.split for f in files}
+    unclear = {file.split for file in (files if broken else free.values())}  # where a mask may be an image's own
     beside = {mask.path.parent for mask in masks}  # where an image without mask has lost it
     names = Counter((image.split, image.stem) for image in images)
     seen: dict[tuple[object, ...], Path] = {}
@@ -340,7 +316,8 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
             bare.append(image.path)
         elif not of_one and image.stem not in broken:
             near = difflib.get_close_matches(image.stem, free, 1, 0.5)
-            hint = f"; is it {free[near[0]]}? Then give both one name" if near else ""
+            hint = f"; is it {free[near[0]].path.name}? Then give both one name" if near else ""
+            hint = "; are these channels? Save all as one file" if re.search(r"_000\d$", image.stem) else hint
             found.wrong(image.path, "a mask of its name", f"none{hint}")
         elif of_one and _conflict(of_one, rule):
             both = " and ".join(str(mask.path.relative_to(folder)) for mask in of_one[:3])
@@ -354,23 +331,23 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
     for mask in masks:
         if mask.path not in used and mask.stem not in broken:
             found.wrong(mask.path, "an image of its name", "none")
-
-    found.told |= {
-        "pairs": rule,
-        "images": _where(folder, [pair.image for pair in pairs]),
-        "masks": _where(folder, [mask for pair in pairs for mask in pair.masks]),
-    }
     if bare:
-        found.left_out.append(f"images without masks: {_where(folder, bare)}")
+        found.left_out.append(f"images without masks: {len(bare)} in {_places(folder, bare)}")
+    if not pairs:
+        return []
+
+    found.told["pairs"] = rule
+    for what, paths in (("images", [p.image for p in pairs]), ("masks", [m for p in pairs for m in p.masks])):
+        found.told[what] = f"{len(paths)} in {_places(folder, paths)}"
     groups = sorted({pair.group or "" for pair in pairs})
-    if not (1 < len(groups) < len(pairs) and all(groups)):
-        return [pair._replace(group=None) for pair in pairs]
-    found.told["groups"] = f"{len(groups)} folders: {few(groups)}"
-    if len(groups) < FEW_GROUPS and any(map(CLASSES.search, groups)):
+    unlike = len({re.sub("[0-9]", "", group) for group in groups}) == len(groups) < FEW_GROUPS  # no normal_1, normal_2
+    classes = unlike and any(map(CLASSES.search, groups))
+    if classes:
         found.told["groups"] = f"none known: {few(groups)} are taken for classes; else write groups.csv"
+    if classes or not (1 < len(groups) < len(pairs) and all(groups)):
         return [pair._replace(group=None) for pair in pairs]
-    if len(groups) < FEW_GROUPS:
-        found.told["groups"] += "; if these are classes and not patients, write groups.csv"
+    doubt = "; if these are classes and not patients, write groups.csv" if len(groups) < FEW_GROUPS else ""
+    found.told["groups"] = f"{len(groups)} folders: {few(groups)}{doubt}"
     return pairs
 
 
@@ -405,54 +382,51 @@ def find_pairs(folder: Path, test_fraction: float) -> Found:
     files = [file for file in files if file.split or not splits]
     if not files:
         shown = few([path.relative_to(folder).as_posix() for path in paths], 3) or "nothing"
-        hint = (_advice(folder) or f"; pictures end in {' '.join(SUFFIXES)}") if paths else ""
+        hint = (_advice(paths) or f"; pictures end in {' '.join(SUFFIXES)}") if paths else ""
         found.wrong(folder, "pictures and their masks", shown + hint)
         return found
-    pairs = _pair_up(folder, files, found)
-    present = {pair.split for pair in pairs}
-    if found.problems and not pairs:
+    count = Counter(file.role for file in files)
+    if count["aside"] < len(files) and not (count["image"] and count["mask"]) and not found.problems:
+        none = f"{len(files) - count['aside']} pictures of which {'all' if count['mask'] else 'none'} are called masks"
+        expected = "images, and masks in a folder called masks, say, or beside as a_mask.png"
+        found.wrong(folder, expected, none + _advice(paths))
         return found
 
+    pairs = _pair_up(folder, files, found)
+    present = {pair.split for pair in pairs}
     exact = (part.lower() in SPLITS for path in pictures for part in path.relative_to(folder).parts)
-    alone = present == {"train"} and (splits != {"train"} or not any(exact))  # train/ wants one called test
+    alone = present == {"train"} != splits or (len(splits) == 1 and not any(exact))  # train/ wants one called test
     divide = pairs and (not splits or alone)
+    validated = {"train", "val"} <= present
     for split in ("train", "test"):
-        if splits and not divide and split not in present and not (split == "test" and {"train", "val"} <= present):
-            there = any(file.split == split for file in files)
-            if not (there and found.problems):  # which say what is wrong there
-                none = "images without masks" if there else "none"
-                found.wrong(folder / split, "a folder of images and masks", none)
+        there = any(file.split == split for file in files)
+        wanted = splits and not divide and split not in present and not (validated and split == "test")
+        if wanted and not (there and found.problems):  # which say what is wrong there
+            none = "images without masks" if there else "none"
+            found.wrong(folder / split, "a folder of images and masks", none)
     if divide and outside:
         found.wrong(folder / "test", "a folder of images and masks beside train", "none")
-    pairs = _add_groups(around, pairs, tables, found, {file.stem for file in files})
+    pairs = _add_groups(around, pairs, tables, found)
     if not pairs and not found.problems:
         found.wrong(folder, "pictures and their masks", "none but what is left out")
-    if {"train", "val"} <= present:
-        pairs = _join_validation(pairs, "train" if "test" in present else "test", found)
+    if validated:
+        joined, told = ("train", "joined to the training") if "test" in present else ("test", "are the test")
+        found.told["splits"] = f"validation images {told} images"
+        taken = {pair.name for pair in pairs if pair.split == joined}
+        pairs = [
+            pair._replace(split=joined, name="val/" * (pair.name in taken) + pair.name) if pair.split == "val" else pair
+            for pair in pairs
+        ]
     if divide and not found.problems:
         groups = [pair.group or pair.name for pair in pairs]
         if len(set(groups)) > 1:
             test = choose_test(groups, test_fraction)
-            splits_of = ["test" if group in test else "train" for group in groups]
-            pairs = [pair._replace(split=split) for pair, split in zip(pairs, splits_of, strict=True)]
+            pairs = [p._replace(split="test" if g in test else "train") for p, g in zip(pairs, groups, strict=True)]
             found.told["splits"] = f"divided here, {test_fraction:.0%} for testing, whole groups together"
         else:
             found.wrong(folder, "at least two images, of two groups, to divide", len(set(groups)))
     found.pairs = sorted(pairs, key=lambda pair: {"test": 1, "testB": 2}.get(pair.split, 0))
     return found
-
-
-def _join_validation(pairs: list[Pair], split: str, found: Found) -> list[Pair]:
-    """Returns the pairs with the validation images in another split, under other names if they have theirs there."""
-    whole = {"train": "joined to the training images", "test": "are the test images"}[split]
-    found.told["splits"] = f"validation images {whole}"
-    taken = {pair.name for pair in pairs if pair.split == split}
-    return [
-        pair._replace(split=split, name=f"val/{pair.name}" if pair.name in taken else pair.name)
-        if pair.split == "val"
-        else pair
-        for pair in pairs
-    ]
 
 
 def choose_test(groups: Iterable[str], fraction: float) -> set[str]:
@@ -492,16 +466,15 @@ def read_table(
         lines = io.StringIO(data.decode("utf-8-sig"), newline=None).readlines()  # None: a bare CR ends a line, too
         separator = max(",;\t", key="".join(lines[:1]).count)
         reader = csv.reader(lines, strict=True, skipinitialspace=True, delimiter=separator)
-        rows = [[value.strip() for value in row] for row in reader]
+        header, *rows = [[value.strip() for value in row] for row in reader] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         problems.append(Problem(file, "a table in CSV and UTF-8", error))
         return {}
-    header = rows[0] if rows else []
     if not set(columns) <= set(header) or len(set(header)) < len(header):
         problems.append(Problem(file, f"the columns {', '.join(columns)}, once each", ", ".join(header) or "none"))
         return {}
     table: dict[tuple[str, ...], Row] = {}
-    for number, values in enumerate(rows[1:], start=2):
+    for number, values in enumerate(rows, start=2):
         if not any(values):
             continue
         row = dict(zip(header, values, strict=False))
@@ -517,12 +490,12 @@ def read_table(
     return table
 
 
-def _add_groups(folder: Path, pairs: list[Pair], tables: list[Path], found: Found, pictures: set[str]) -> list[Pair]:
+def _add_groups(folder: Path, pairs: list[Pair], tables: list[Path], found: Found) -> list[Pair]:
     """Returns the pairs with patients or groups, sizes before an import and grades, as the folder's table has them."""
-    named = [path for path in tables if path.name.lower() in ("groups.csv", "images.csv", GRADES)]
-    ours = [path for path in named if folder.is_relative_to(path.parent)]
+    names = ("groups.csv", "images.csv", GRADES)
+    ours = [path for path in tables if path.name.lower() in names and folder.is_relative_to(path.parent)][:1]
     for path in tables:
-        if path not in ours[:1]:
+        if path not in ours:
             expected = f"one table beside the pictures, {ours[0].name if ours else 'groups.csv'}"
             found.wrong(path, expected, "this one; rename it or take it away")
     if not ours:
@@ -545,11 +518,10 @@ def _add_groups(folder: Path, pairs: list[Pair], tables: list[Path], found: Foun
     if len(found.problems) > before:
         return pairs
     rows = {
-        (_stem(name), *(SPLITS.get(split.lower(), split) for split in splits)): row
-        for (name, *splits), row in table.items()
+        (_stem(key[0]), *(SPLITS.get(split.lower(), split) for split in key[1:])): row for key, row in table.items()
     }
-    if kind != GRADES and not before:  # a row may be of an image that is there and has lost its mask
-        for key in [key for key in rows.keys() - set(keys) if key[0] not in pictures]:
+    for key in rows.keys() - set(keys):
+        if kind != GRADES and not before:
             found.wrong(file, "rows for images of this folder", f"one for {' in '.join(key)}")
     for key in set(keys) - rows.keys():
         found.wrong(file, f"a row for {' in '.join(key)}", "none")

@@ -20,7 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", "
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N"}  # of Pillow, that are read
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin, the large ones with +
 SMALLEST, LARGEST = 8, 89_478_485  # pixels: of a side, less is a placeholder; of all, Pillow's limit, 270 MB as RGB
-COLOURS = 64  # of a mask; more are no classes
+COLOURS, COLOUR = 64, 1 << 24  # of a mask, more are no classes; what is added to a colour to tell it from a grey
 NEITHER = 0.1  # share of a mask's pixels that may lie between its two values (from 10% to 90% of the way)
 ORIENTATION, ICC_PROFILE = 274, 34675  # tags of EXIF and TIFF
 BITS = "8 or 16 bits a channel, grey or RGB; save it so"
@@ -89,9 +89,11 @@ def read_image(file: Path | BytesIO, name: str | Path) -> tuple[np.ndarray, tupl
         values = 255 - values
     if min(values.shape[:2]) < SMALLEST:
         raise Problem(name, f"at least {SMALLEST}x{SMALLEST} pixels", size_text(values))
+    rest = values.ndim == 3 and values.shape[2] != 3 and bool(np.ptp(values[..., -1]))
     if values.ndim == 2 or values.shape[2] == 2:
         values = np.repeat(np.atleast_3d(values)[..., :1], 3, axis=2)
     facts = {"colour profile ignored": profile, "EXIF orientation applied": orientation in range(2, 9)}
+    facts["alpha, or a channel beyond three, ignored"] = rest
     return values[..., :3], tuple(fact for fact, holds in facts.items() if holds)
 
 
@@ -129,7 +131,7 @@ def read_mask(file: Path | BytesIO, name: str | Path, foreground: Collection[int
         found = f"{len(levels)}, as JPEG or a photograph has them" if len(levels) > COLOURS else found
         raise Problem(name, "a mask of two colours, black and another", found)
     if len(levels) == 1 or (len(levels) == 2 and levels[0] == 0):
-        return Mask(values != 0, Rule("two values", others))
+        return Mask(values != 0, Rule("two values", tuple(COLOUR * coloured + other for other in others)))
     if (neither := _neither(values, levels)) is not None:
         return Mask(values >= (int(levels[0]) + int(levels[-1])) / 2, Rule("nearly two values", neither=neither))
     if objects or _in_one_piece(values, levels):
@@ -144,6 +146,11 @@ def _one_channel(values: np.ndarray, name: str | Path) -> tuple[np.ndarray, bool
     if values.ndim == 2:
         return values, False
     colours = values[..., : {2: 1, 4: 3}.get(values.shape[2])]
+    hidden = values[..., -1] == 0
+    if values.shape[2] in (2, 4) and hidden.any() and (colours.any(axis=2) == hidden).any():
+        raise Problem(
+            name, "a mask without alpha, or with alpha where it is foreground", "alpha and colours that differ"
+        )
     if (colours == colours[..., :1]).all():
         return colours[..., 0], False
     if colours.shape[2] != 3 or colours.dtype != np.uint8:

@@ -17,7 +17,7 @@ from lib._files import cores, user_path
 from lib.data import cache
 from lib.data.dataset import SIDES, SIZE, STAINS, SYNTHETIC, Dataset, Split, check_size
 from lib.data.folders import Found, Pair, find_pairs
-from lib.data.images import Rule, read_image, read_mask, read_size, resize_image, resize_mask, size_text
+from lib.data.images import COLOUR, Rule, read_image, read_mask, read_size, resize_image, resize_mask, size_text
 from lib.data.stain import unmixed
 from lib.data.synthetic import draw_dataset
 
@@ -246,17 +246,18 @@ def _judge_masks(folder: Path, found: Found, read: Sequence[tuple[Pair, Rule]]) 
         share = f"{np.mean(neither):.1%} of the pixels were neither, {max(neither):.1%} in the worst mask"
         found.facts.append(f"cut at half of the range: {share}")
     numbered = {rule.levels for pair, rule in read if rule.name == "numbered objects" and not pair.objects}
-    consecutive = all(levels == tuple(range(1, len(levels) + 1)) for levels in numbered)
     values = {level for _, rule in read if rule.name == "two values" for level in rule.levels}
-    expected, levels, doubt = (
-        "masks whose numbers are objects beyond doubt",
-        max(numbered, key=len, default=()),
-        "may be classes",
-    )
-    if not numbered:
-        expected, levels, doubt = "masks with the same two values", tuple(sorted(values)), "in different masks"
-    if (numbered and not (consecutive and len(numbered) > 1)) or (not numbered and len(values - {255}) > 1):
-        shown = [str(level) if level < 256 else f"0x{level:06x}" for level in levels[:4]]
+    levels: Sequence[int] = ()
+    if numbered and not (len(numbered) > 1 and all(some == tuple(range(1, len(some) + 1)) for some in numbered)):
+        levels, expected, doubt = (
+            max(numbered, key=len),
+            "masks whose numbers are objects beyond doubt",
+            "may be classes",
+        )
+    elif not numbered and len(values - {255} if max(values, default=0) < COLOUR else values) > 1:
+        levels, expected, doubt = sorted(values), "masks with the same two values", "in different masks"
+    if levels:
+        shown = [str(level) if level < COLOUR else f"0x{level - COLOUR:06x}" for level in levels[:4]]
         ask = f"FOREGROUND={shown[0]}, say, tells which are foreground"
         found.wrong(folder, expected, f"{', '.join(shown)} {doubt}; {ask}")
 

@@ -214,7 +214,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "overlays alone": (
         both(moved("images/*", "overlay/{}.png"), moved("masks/*", "overlay/m{}.png")),
         REFUSED, "pictures and their masks, found none but what is left out"),
-    "overlays beside": (beside("overlay/{}.png", photo), READ, "left out: overlay/: 8 files .png"),
+    "overlays beside": (beside("overlay/{}.png", photo), READ, "left out: 8 files .png in overlay/"),
     "masks in the images' folder": (
         moved("masks/*", "images/{}_mask.png"), READ, "pairs: the image's name and a word"),
     "masks called label_ in the images' folder": (moved("masks/*", "images/label_{}.png"), READ, "pairs: "),
@@ -253,12 +253,23 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "one colour in one mask, another in another": (
         masks(lambda i: disc(i)[..., None] * np.uint8([(255, 0, 0), (0, 255, 0)][i % 2])),
         REFUSED, "0xff0000 in different masks; FOREGROUND=0x"),
+    "red in one mask, blue in another": (
+        masks(lambda i: disc(i)[..., None] * np.uint8([(255, 0, 0), (0, 0, 255)][i % 2])),
+        REFUSED, "0x0000ff, 0xff0000 in different masks"),
+    "foreground by alpha alone": (
+        masks(lambda i: np.dstack([0 * grey(disc(i))] * 3 + [grey(disc(i))])), REFUSED, "alpha and colours that"),
+    "white that alpha hides": (
+        masks(lambda i: np.dstack([grey(~disc(i))] * 3 + [grey(disc(i))])), REFUSED, "alpha and colours that differ"),
+    "alpha where it is foreground": (masks(lambda i: np.dstack([grey(disc(i))] * 4)), READ, "8 of two values"),
     "thirty colours": (
         masks(lambda i: disc(i)[..., None] * np.uint8([250, 50, 0]) + np.uint8([[[0, 0, y % 30]] for y in range(40)])),
         REFUSED, ", ...; FOREGROUND=0xfa32"),
     # Splits and what lies beside them.
     "val beside train and test": (split_in("train", "val", "test"), READ, "validation images joined to the training"),
     "val beside train": (split_in("train", "val"), READ, "splits: validation images are the test images"),
+    "all in one folder that is called after a test": (
+        both(moved("masks/*", "polyps test/masks/{}.png"), moved("images/*", "polyps test/images/{}.png")),
+        READ, "divided here"),
     "train and test, of which one has no masks": (
         both(split_in("train", "test"), lambda d: [path.unlink() for path in d.glob("test/masks/*")]),
         READ, "left out: images without masks: 4 in test/images/"),
@@ -278,6 +289,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         READ, "groups: 2 in"),
     "groups.csv.csv": (table("groups.csv.csv", "name;group\n"), REFUSED, "groups.csv.csv: expected one table"),
     "groups.txt": (table("groups.txt", "name;group\n"), REFUSED, "groups.txt: expected one table"),
+    "images.txt": (table("images.txt", "1 c1.png"), READ, "left out: images.txt"),
+    "folders of patients who have a disease": (
+        both(*(moved(f"{k}/*", *(f"cancer_{n}/{k}/{{}}.png" for n in (1, 2, 3))) for k in ("images", "masks"))),
+        READ, "groups: 3 folders"),
     "two tables": (
         both(table("groups.csv", "name;group;more\n" + ROWS), table("images.csv", "name,split,patient\n")),
         REFUSED, "images.csv: expected one table"),
@@ -291,6 +306,8 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         both(*(moved(f"{k}/*", *(f"{k}/p{n:02d}_{{}}.png" for n in range(3))) for k in ("images", "masks"))),
         READ, "names look like patients .* write groups.csv"),
     # Pixels of images.
+    "four channels, or alpha": (
+        images(lambda i: np.dstack([photo(i), photo(i)[..., 0]])), READ, "a channel beyond three, ignored: 8 images"),
     "pictures on their side": (orientation, READ, "EXIF orientation applied: 8 images"),
     "colour profiles": (profile, READ, "colour profile ignored: 8 images"),
     "a broken EXIF block": (broken_exif, READ, "8 of two values"),

@@ -421,7 +421,10 @@ BROKEN = {
     ),
     "row of an image without mask": (
         lambda d: (rows(d, ROWS.replace("b,train,2\n", "")), (d / MASK_A).unlink()),
-        [("images.csv", "a row for b in train", "none")],
+        [
+            ("images.csv", "a row for b in train", "none"),
+            ("images.csv", "rows for images of this folder", "one for a in train"),
+        ],
     ),
     "table of the other layout": (
         lambda d: rows(d, "name,group\na,1\n", "groups.csv"),

@@ -307,7 +307,7 @@ BROKEN = {
     ),
     "mask in colour": (
         rewritten({"train_2_anno.bmp": bmp(np.arange(7200, dtype=np.uint8).reshape(40, 60, 3))}),
-        r"few.zip: train_2_anno.bmp: expected a mask of one channel, or of equal ones, found \d+ colours",
+        r"few.zip: train_2_anno.bmp: expected a mask of two colours, black and another, found \d+, as JPEG",
     ),
     "bitmap of 1 pixel": (
         rewritten({"train_2.bmp": bmp(rgb[:1, :1]), "train_2_anno.bmp": bmp(one[:1, :1])}),
