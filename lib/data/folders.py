@@ -21,55 +21,77 @@ from typing import NamedTuple
 from lib._errors import Problem, reason
 from lib.data.images import SUFFIXES
 
+
+def _table(**meanings: str) -> dict[str, str]:
+    return {word: meaning for meaning, words in meanings.items() for word in words.split()}
+
+
 # Words of folders' names, in small letters; what is none of these is a patient, a class, or a folder around all.
-SPLITS = {"testa": "test", "testb": "testB", "test": "test", "testing": "test", "ts": "test"}
-SPLITS |= dict.fromkeys(("train", "training", "tr"), "train")
-SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
-ROLES = dict.fromkeys(("overlay", "overlays", "viz", "preview", "previews", "superpixels", "visualization"), "aside")
-ROLES |= dict.fromkeys(
-    ("mask", "masks", "label", "labels", "gt", "groundtruth", "manual", "manual1", "trimaps"), "mask"
+SPLITS = _table(
+    testB="testb",
+    test="testa test testing ts",
+    train="train training tr trainval",
+    val="val valid validation dev tuning",
 )
-ROLES |= dict.fromkeys(("seg", "segs", "segmentation", "segmentations", "lesion"), "mask")
-ROLES |= dict.fromkeys(("anno", "annotation", "annotations"), "mask")
-ROLES |= dict.fromkeys(("segmentationclass", "segmentationobject", "segmentationclasspng"), "mask")
-ROLES |= dict.fromkeys(
-    ("image", "images", "img", "imgs", "original", "originals", "jpegimages", "input", "data"), "image"
+ROLES = _table(
+    aside="overlay overlays viz preview previews superpixels visualization annotatedimages tra vague distance",
+    mask="mask masks label labels gt groundtruth manual manual1 trimaps seg segs segmentation segmentations lesion "
+    "anno annotation annotations segmentationclass segmentationobject segmentationclasspng target gtpolyp",
+    image="image images img imgs original originals jpegimages input data source frame frames",
 )
-# Of two folders of masks that one set has: which is meant, and which are left out.
-MEANT = {
-    "1stmanual": ("mask", "2ndmanual"),  # DRIVE: the first observer; mask/ is the field of view
-    "manual1": ("mask", "manual2"),  # HRF
-    "segmentationclasspng": ("segmentationclass",),  # labelme2voc
-    "segmentationclass": ("segmentationobject",),  # CVAT, Pascal VOC
-}
+# Of folders, or of words of masks' names, that one set has: which is meant, and which are left out then.
+MEANT = (
+    ("1stmanual", "mask|2ndmanual"),  # DRIVE: the first observer; mask/ is the field of view
+    ("manual1", "mask|manual2"),  # HRF
+    ("labelsah|ah", "labelsvk|vk"),  # STARE
+    ("1stho", "2ndho"),  # CHASE_DB1
+    ("segmentationclasspng", "segmentationclass"),  # labelme2voc
+    ("segmentationclass", "segmentationobject"),  # CVAT, Pascal VOC
+    ("masksmachine", "maskshuman"),  # Supervisely
+    ("maskbinary", "maskbinary.+|(label|stacked)masks?.*"),  # NuInsSeg, CryoNuSeg
+    (r"\d\dgt", r"\d\dst"),  # Cell Tracking Challenge: drawn by people, not by programs
+    ("gtpolyp", "gt(lumen|specular|void)|contourgt"),  # EndoScene
+    ("png", "tiff?"),  # CVC-ClinicDB: each image in both formats
+)
 # Words of files' names that tell a mask, before or behind the name of its image, and those that tell an image.
-MASK_WORD = r"(cp_masks?|masks?|labels?|seg(?:mentation)?s?|ground[ _-]?truth|gt|anno(?:tation)?s?|manual|lesion)"
-MASK_AFFIX = re.compile(rf"(?:^{MASK_WORD}(?=[ ._-]|\d)[ ._-]*|[ ._-]{MASK_WORD}[ ._-]?(\d*)$)", re.IGNORECASE)
-MASK_INSIDE = re.compile(rf"[ ._-]{MASK_WORD}(?=[ ._-]\d+$)", re.IGNORECASE)
-IMAGE_AFFIX = re.compile(
-    r"(^(?:images?|img)(?=[ ._-]|\d)[ ._-]*|[ ._-](?:images?|img|training|test|0000)$)", re.IGNORECASE
+MASK_WORD = (
+    r"(cp_masks?|masks?|labels?|labell?ed|(?:man_)?seg(?:mentation)?s?|ground[ _-]?truth|gt|anno(?:tation)?s?"
+    r"|manual|lesion|contour|1stHO|2ndHO)"
 )
-ASIDE_AFFIX = re.compile(r"[ ._-](overlay|viz|preview|superpixels|roi)$", re.IGNORECASE)
+MASK_AFFIX = re.compile(rf"(?i)^{MASK_WORD}(?=[ ._-]|\d|$)[ ._-]*|[ ._-]{MASK_WORD}[ ._-]?(\d*)$|\.(ah|vk)$")
+MASK_INSIDE = re.compile(rf"(?i)[ ._-]{MASK_WORD}(?=[ ._-]\d+$)")
+IMAGE_WORD = r"(?:images?|img|training|test|orig(?:inal)?|rgb|ccd|volume)"
+IMAGE_AFFIX = re.compile(rf"(?i)^(?:images?|img|bus|t)(?=[ ._-]|\d|$)[ ._-]*|[ ._-]{IMAGE_WORD}$")
+ASIDE_AFFIX = re.compile(r"(?i)[ ._-](overlay|viz|preview|superpixels|roi|r\d_label\d|(?:cp_)?outlines|flows|centers)$")
 # How a mask's name follows from its image's: a title, and what is taken from the image's and from the mask's name.
 ONE_IMAGE = "all masks of a folder to its one image"
-NAMES = (
+NAMES: tuple[tuple[str, tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]], ...] = (
     ("the same name", (), ()),
     ("the image's name and a word such as _mask", (), (MASK_AFFIX,)),
     ("the image's name around a word such as _mask", (), (MASK_INSIDE,)),
     ("one name but for words such as image_ and label_", (IMAGE_AFFIX,), (MASK_AFFIX, IMAGE_AFFIX)),
+    ("one name but for _0000", (re.compile(r"_000\d$"),), ()),  # nnU-Net's number of the channel
     (ONE_IMAGE, (re.compile(".*"),), (re.compile(".*"),)),
 )
+SHARED = (re.compile(r"^[^\W\d]+(?=\d)"), re.compile(r"[ ._-](?!\d+$)[^ ._-]+$"))  # before or behind, in all masks
 PARTS = {"mask", "masks", "label", "labels"}  # words whose numbers count parts of one mask, not observers
-OBJECTS = {"cp_masks", "masks", "anno"}  # words of Cellpose and GlaS, whose masks number objects
-FEW_GROUPS = 6  # folders that are so few may well be classes
-IN_NAME = re.compile(r"(train|testA|testB)_\d+(?:_anno)?", re.IGNORECASE)  # GlaS: the split is in the files' names
+OBJECTS = {"cp_masks", "masks", "anno", "man_seg"}  # of Cellpose, GlaS, Cell Tracking Challenge: they number objects
+FEW_GROUPS = 6  # folders that are so few may well be classes, and are if they have such names
+CLASSES = re.compile("(?i)benign|malignan|normal|healthy|glaucoma|covid|pneumonia|carcinoma|adenoma|melanoma|cancer")
+IN_NAME = re.compile(r"(?i)(train|testA|testB)_\d+(?:_anno)?")  # GlaS: the split is in the files' names
 GRADES = "grade.csv"  # of GlaS, which calls image_7 of a split as follows
 IN_GRADES = {"train": "train_", "test": "testA_", "testB": "testB_"}
 SYSTEM = re.compile(  # what systems and tools leave in any folder
-    r"\..*|__MACOSX|Thumbs\.db|ehthumbs\.db|desktop\.ini|@eaDir|Icon\r?|Picasa\.ini|.*~|.*\.part", re.IGNORECASE
+    r"(?i)\..*|__MACOSX|(eh)?thumbs\.db|desktop\.ini|@eaDir|Icon\r?|Picasa\.ini|.*~|.*\.part"
 )
-ARCHIVES = (".zip", ".gz", ".tar", ".7z", ".rar")
-TABLE = re.compile(r"(?:groups?|images?)\b.*\.(?:csv|tsv|txt|xlsx?|ods)", re.IGNORECASE)  # named like a table of ours
+ADVICE = {  # how files end that may lie there in place of pictures, what they are, and what to do
+    r"\.(nii|nii\.gz|mha|mhd|nrrd|dcm|img)$": "volumes (save their slices as PNG)",
+    r"\.(npy|npz|mat|h5|hdf5)$": "arrays (save each image and each mask as PNG)",
+    r"\.(svs|ndpi|mrxs|scn|vsi|czi|lif|nd2)$": "slides or stacks (save tiles or planes as PNG)",
+    r"(?<!\.nii)\.(zip|gz|tar|tgz|7z|rar)$": "archives (unpack them)",
+    r"\.(json|geojson|xml|txt|csv)$": "perhaps outlines (let the tool that wrote them export masks as PNG)",
+}
+TABLE = re.compile(r"(?i)(?:groups?|images?)\b.*\.(?:csv|tsv|xlsx?|ods)|groups?\b.*\.txt")  # named like a table of ours
 Row = dict[str, str]
 
 
@@ -112,24 +134,24 @@ class Found:
         self.problems.append(Problem(file, expected, found))
 
     def leave_out(self, folder: Path, paths: Iterable[Path], why: str = "") -> None:
-        """Adds files that are left out, a line for each folder and suffix."""
-        kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
+        """Adds files that are left out, a line for each suffix and kind of folder, whatever its number."""
+        kinds: dict[tuple[str, str], list[Path]] = defaultdict(list)
         for path in paths:
-            kinds[_place(folder, path.parent), path.suffix.lower()].append(path.name)
-        for (where, suffix), names in kinds.items():
-            many = f"{where}: {len(names)} files {suffix or 'without suffix'}".removeprefix(": ")
-            self.left_out.append((where + names[0] if len(names) == 1 else many) + why)
+            kinds[re.sub("[0-9]+", "0", path.parent.name), path.suffix.lower()].append(path)
+        for (_, suffix), files in kinds.items():
+            many = f"{len(files)} files {suffix or 'without suffix'} in {_places(folder, files)}"
+            self.left_out.append((str(files[0].relative_to(folder)) if len(files) == 1 else many) + why)
 
 
 class _File(NamedTuple):
-    """A picture and what its path says: split, folder of its kind, other folders (patient or class), name."""
+    """A picture and what its path says."""
 
     path: Path
     split: str
-    kind: str
     role: str  # "image", "mask" or "aside"
-    others: tuple[str, ...]
+    others: tuple[str, ...]  # folders that tell neither: of a patient or a class
     stem: str
+    names: tuple[str, ...]  # of its folders, and its name's word, as MEANT has them
 
 
 @cache
@@ -142,25 +164,26 @@ def _meaning(name: str) -> tuple[str, str, tuple[str, ...]]:
     words = re.findall(r"[^\W_]+", re.sub("ground[ _-]+truth", "groundtruth", text))
     known = {*words, *map("".join, pairwise(words))}
     split, role = (next((table[word] for word in table if word in known), "") for table in (SPLITS, ROLES))
-    return split, role, tuple(words)
+    return split, "" if re.fullmatch(r"(image|img|frame) \d+", " ".join(words)) else role, tuple(words)
 
 
 def _look_at(path: Path, folders: Sequence[str]) -> _File:
     """Returns what a picture's name and its folders, from outside to inside, say of it."""
-    split, role, kind, others = "", "image", "", []
+    split, role, others, names, stem = "", "", [], [], _stem(path.name)
     for folder in folders:
         its_split, its_role, words = _meaning(folder)
-        split = its_split or split
-        if its_role:
-            role, kind = its_role, "".join(word for word in words if word not in SPLITS)
-        elif not its_split:
+        split, role = its_split or split, role if role == "aside" else its_role or role
+        names.append("".join(word for word in words if word not in SPLITS))
+        if sequence := re.fullmatch(r"(\d\d)_[GS]T", folder):  # Cell Tracking Challenge: the masks of 01
+            others.append(sequence[1])
+        elif not its_split and not its_role:
             others.append(folder)
-    stem = _stem(path.name)
     if ASIDE_AFFIX.search(stem):
         role = "aside"
-    elif role == "image" and MASK_AFFIX.search(stem):
-        role, kind = "mask", ""
-    return _File(path, split, kind, role, tuple(others), stem)
+    elif role in ("", "image") and MASK_AFFIX.search(stem):
+        role = "mask"
+        names.append(_mask_word(stem))
+    return _File(path, split, role or "image", tuple(others), stem, tuple(names))
 
 
 def _stem(name: str) -> str:
@@ -171,7 +194,7 @@ def _stem(name: str) -> str:
 
 def _mask_word(stem: str) -> str:
     affix = MASK_AFFIX.search(stem)
-    return (affix[1] or affix[2]).lower() if affix else ""
+    return (affix[1] or affix[2] or affix[4]).lower() if affix else ""
 
 
 def _without(stem: str, patterns: Iterable[re.Pattern[str]]) -> str:
@@ -185,9 +208,20 @@ def few(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _place(folder: Path, inner: Path) -> str:
-    """Returns where an inner folder lies, "" for the folder itself."""
-    return f"{inner.relative_to(folder)}/".removeprefix("./")
+def _places(folder: Path, paths: Sequence[Path]) -> str:
+    """Returns in which folders files lie."""
+    inner = sorted({path.parent.relative_to(folder) for path in paths})
+    places = [f"{place}/" if place.name else "the folder itself" for place in inner]
+    return ", ".join(places) if len(places) < 5 else f"{len(places)} folders such as {places[0]}"
+
+
+def _advice(paths: Iterable[Path]) -> str:
+    """Returns what to do with the files that lie there in place of pictures or masks."""
+    text = ""
+    for end, advice in ADVICE.items():
+        found = next(filter(None, (re.search(end, path.name.lower()) for path in paths)), None)
+        text += f"; {found[0]} files are {advice}" if found else ""
+    return text
 
 
 def _walk(folder: Path, found: Found) -> list[Path]:
@@ -221,10 +255,16 @@ def _walk(folder: Path, found: Found) -> list[Path]:
 
 
 def _match(images: list[_File], masks: list[_File]) -> tuple[str, dict[Path, list[_File]]]:
-    """Returns the first rule of NAMES that leaves nothing over, or else the least, and the masks of each image."""
+    """Returns the first rule that leaves nothing over, or else the least, and the masks of each image."""
     best: tuple[int, str, dict[Path, list[_File]]] = (len(images) + len(masks) + 1, "no rule", {})
     different = len({(image.split, image.others, image.stem) for image in images})
-    for title, of_image, of_mask in NAMES:
+    rules = [*NAMES]
+    for pattern in SHARED:
+        words = {found and found[0] for found in (pattern.search(mask.stem) for mask in masks)}
+        rules += [
+            (f"one name but for {word}", (IMAGE_AFFIX,), (pattern,)) for word in words if word and len(words) == 1
+        ]
+    for title, of_image, of_mask in rules:
         for within in (True, False):  # the same patient's or class's folder, or wherever
             keyed: dict[tuple[object, ...], Path] = {}
             for image in images:
@@ -241,42 +281,43 @@ def _match(images: list[_File], masks: list[_File]) -> tuple[str, dict[Path, lis
 
 
 def _conflict(masks: Sequence[_File], rule: str) -> bool:
-    """Returns whether several masks of one image are more than parts that their names number."""
-    if rule == ONE_IMAGE or len(masks) == 1:
-        return len({mask.kind for mask in masks}) > 1
+    """Returns whether several masks of one image are more than parts: numbered ones, or left and right."""
+    places = {str(mask.path.parent).lower() for mask in masks}
+    if len(places) > 1:
+        return len({re.sub("left|right", "", place) for place in places}) > 1
     words = {_mask_word(mask.stem) for mask in masks}
-    return len(words) > 1 or not words <= PARTS or len({mask.path.parent for mask in masks}) > 1
+    return len(masks) > 1 and rule != ONE_IMAGE and (len(words) > 1 or not words <= PARTS)
 
 
 def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
-    """Returns the pairs, and the folders of patients or classes as their groups where there are some."""
-    images, masks = ([file for file in files if file.role == role] for role in ("image", "mask"))
-    for meant, others in MEANT.items():
-        if any(mask.kind == meant for mask in masks):
-            masks = [mask for mask in masks if mask.kind not in others]
-    kept = {file.path for file in (*images, *masks)}
-    found.leave_out(folder, [file.path for file in files if file.path not in kept])
-    bare = {image.split for image in images} - {mask.split for mask in masks}
-    if masks and "train" not in bare:  # a challenge keeps the masks of its test images to itself
-        for split in sorted(bare):
-            found.left_out.append(f"{split}: {sum(i.split == split for i in images)} images without masks")
-        images = [image for image in images if image.split not in bare]
-
+    """Returns the pairs, and the folders of patients as their groups where there are some."""
+    kept = [file for file in files if file.role != "aside"]
+    for meant, others in MEANT:
+        rest = [file for file in kept if not any(re.fullmatch(others, name) for name in file.names)]
+        if any(re.fullmatch(meant, name) for file in rest for name in file.names):
+            kept = rest if {file.role for file in rest} == {file.role for file in kept} else kept
+    found.leave_out(folder, sorted({file.path for file in files} - {file.path for file in kept}))
+    images, masks = ([file for file in kept if file.role == role] for role in ("image", "mask"))
     rule, matched = _match(images, masks)
     used = {mask.path for of_one in matched.values() for mask in of_one}
-    free = {mask.stem: mask.path.name for mask in masks if mask.path not in used}
+    free = {mask.stem: mask for mask in masks if mask.path not in used}
     broken = {Path(problem.file).stem for problem in found.problems}  # named already
+    unclear = {file.split for file in (files if broken else free.values())}  # where a mask may be an image's own
+    beside = {mask.path.parent for mask in masks}  # where an image without mask has lost it
     names = Counter((image.split, image.stem) for image in images)
     seen: dict[tuple[object, ...], Path] = {}
-    pairs = []
+    pairs, bare = [], []
     for image in images:
         of_one = matched.get(image.path, [])
         twin = seen.setdefault((image.split, image.others, image.stem), image.path)
         if twin != image.path:
             found.wrong(image.path, f"one picture called {image.stem}", f"{twin.name} as well")
+        elif not of_one and image.split not in unclear and image.path.parent not in beside:
+            bare.append(image.path)
         elif not of_one and image.stem not in broken:
             near = difflib.get_close_matches(image.stem, free, 1, 0.5)
-            hint = f"; is it {free[near[0]]}? Then give both one name" if near else ""
+            hint = f"; is it {free[near[0]].path.name}? Then give both one name" if near else ""
+            hint = "; are these channels? Save all as one file" if re.search(r"_000\d$", image.stem) else hint
             found.wrong(image.path, "a mask of its name", f"none{hint}")
         elif of_one and _conflict(of_one, rule):
             both = " and ".join(str(mask.path.relative_to(folder)) for mask in of_one[:3])
@@ -290,16 +331,23 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
     for mask in masks:
         if mask.path not in used and mask.stem not in broken:
             found.wrong(mask.path, "an image of its name", "none")
+    if bare:
+        found.left_out.append(f"images without masks: {len(bare)} in {_places(folder, bare)}")
+    if not pairs:
+        return []
 
     found.told["pairs"] = rule
     for what, paths in (("images", [p.image for p in pairs]), ("masks", [m for p in pairs for m in p.masks])):
-        places = sorted(_place(folder, place) or "the folder itself" for place in {path.parent for path in paths})
-        found.told[what] = f"{len(paths)} in {few(places, 4)}" if paths else "none"
+        found.told[what] = f"{len(paths)} in {_places(folder, paths)}"
     groups = sorted({pair.group or "" for pair in pairs})
-    if not (1 < len(groups) < len(pairs) and all(groups)):
+    unlike = len({re.sub("[0-9]", "", group) for group in groups}) == len(groups) < FEW_GROUPS  # no normal_1, normal_2
+    classes = unlike and any(map(CLASSES.search, groups))
+    if classes:
+        found.told["groups"] = f"none known: {few(groups)} are taken for classes; else write groups.csv"
+    if classes or not (1 < len(groups) < len(pairs) and all(groups)):
         return [pair._replace(group=None) for pair in pairs]
-    classes = "; if these are classes and not patients, write groups.csv" if len(groups) < FEW_GROUPS else ""
-    found.told["groups"] = f"{len(groups)} folders: {few(groups)}{classes}"
+    doubt = "; if these are classes and not patients, write groups.csv" if len(groups) < FEW_GROUPS else ""
+    found.told["groups"] = f"{len(groups)} folders: {few(groups)}{doubt}"
     return pairs
 
 
@@ -333,35 +381,47 @@ def find_pairs(folder: Path, test_fraction: float) -> Found:
     found.leave_out(folder, outside, ", in no split")
     files = [file for file in files if file.split or not splits]
     if not files:
-        hint = f"; pictures end in {' '.join(SUFFIXES)}" if paths else ""
-        hint = "; unpack it" if any(path.suffix.lower() in ARCHIVES for path in paths) else hint
         shown = few([path.relative_to(folder).as_posix() for path in paths], 3) or "nothing"
+        hint = (_advice(paths) or f"; pictures end in {' '.join(SUFFIXES)}") if paths else ""
         found.wrong(folder, "pictures and their masks", shown + hint)
         return found
-    if {"train", "val"} <= splits:
-        files = [file._replace(split="train") if file.split == "val" else file for file in files]
-        found.told["splits"] = "validation images joined to the training images"
-    pairs = _pair_up(folder, files, found)
+    count = Counter(file.role for file in files)
+    if count["aside"] < len(files) and not (count["image"] and count["mask"]) and not found.problems:
+        none = f"{len(files) - count['aside']} pictures of which {'all' if count['mask'] else 'none'} are called masks"
+        expected = "images, and masks in a folder called masks, say, or beside as a_mask.png"
+        found.wrong(folder, expected, none + _advice(paths))
+        return found
 
+    pairs = _pair_up(folder, files, found)
     present = {pair.split for pair in pairs}
     exact = (part.lower() in SPLITS for path in pictures for part in path.relative_to(folder).parts)
-    divide = pairs and (not splits or (present == {"train"} and not any(exact)))  # train/ wants one called test
-    missing = [split for split in ("train", "test") if split not in present and splits and not divide]
-    for split in missing:
+    alone = present == {"train"} != splits or (len(splits) == 1 and not any(exact))  # train/ wants one called test
+    divide = pairs and (not splits or alone)
+    validated = {"train", "val"} <= present
+    for split in ("train", "test"):
         there = any(file.split == split for file in files)
-        if not (there and found.problems):  # which say what is wrong there
-            found.wrong(folder / split, "a folder of images and masks", "images without masks" if there else "none")
+        wanted = splits and not divide and split not in present and not (validated and split == "test")
+        if wanted and not (there and found.problems):  # which say what is wrong there
+            none = "images without masks" if there else "none"
+            found.wrong(folder / split, "a folder of images and masks", none)
     if divide and outside:
         found.wrong(folder / "test", "a folder of images and masks beside train", "none")
     pairs = _add_groups(around, pairs, tables, found)
     if not pairs and not found.problems:
         found.wrong(folder, "pictures and their masks", "none but what is left out")
+    if validated:
+        joined, told = ("train", "joined to the training") if "test" in present else ("test", "are the test")
+        found.told["splits"] = f"validation images {told} images"
+        taken = {pair.name for pair in pairs if pair.split == joined}
+        pairs = [
+            pair._replace(split=joined, name="val/" * (pair.name in taken) + pair.name) if pair.split == "val" else pair
+            for pair in pairs
+        ]
     if divide and not found.problems:
         groups = [pair.group or pair.name for pair in pairs]
         if len(set(groups)) > 1:
             test = choose_test(groups, test_fraction)
-            splits_of = ["test" if group in test else "train" for group in groups]
-            pairs = [pair._replace(split=split) for pair, split in zip(pairs, splits_of, strict=True)]
+            pairs = [p._replace(split="test" if g in test else "train") for p, g in zip(pairs, groups, strict=True)]
             found.told["splits"] = f"divided here, {test_fraction:.0%} for testing, whole groups together"
         else:
             found.wrong(folder, "at least two images, of two groups, to divide", len(set(groups)))
@@ -406,16 +466,15 @@ def read_table(
         lines = io.StringIO(data.decode("utf-8-sig"), newline=None).readlines()  # None: a bare CR ends a line, too
         separator = max(",;\t", key="".join(lines[:1]).count)
         reader = csv.reader(lines, strict=True, skipinitialspace=True, delimiter=separator)
-        rows = [[value.strip() for value in row] for row in reader]
+        header, *rows = [[value.strip() for value in row] for row in reader] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         problems.append(Problem(file, "a table in CSV and UTF-8", error))
         return {}
-    header = rows[0] if rows else []
     if not set(columns) <= set(header) or len(set(header)) < len(header):
         problems.append(Problem(file, f"the columns {', '.join(columns)}, once each", ", ".join(header) or "none"))
         return {}
     table: dict[tuple[str, ...], Row] = {}
-    for number, values in enumerate(rows[1:], start=2):
+    for number, values in enumerate(rows, start=2):
         if not any(values):
             continue
         row = dict(zip(header, values, strict=False))
@@ -433,10 +492,10 @@ def read_table(
 
 def _add_groups(folder: Path, pairs: list[Pair], tables: list[Path], found: Found) -> list[Pair]:
     """Returns the pairs with patients or groups, sizes before an import and grades, as the folder's table has them."""
-    named = [path for path in tables if path.name.lower() in ("groups.csv", "images.csv", GRADES)]
-    ours = [path for path in named if folder.is_relative_to(path.parent)]
+    names = ("groups.csv", "images.csv", GRADES)
+    ours = [path for path in tables if path.name.lower() in names and folder.is_relative_to(path.parent)][:1]
     for path in tables:
-        if path not in ours[:1]:
+        if path not in ours:
             expected = f"one table beside the pictures, {ours[0].name if ours else 'groups.csv'}"
             found.wrong(path, expected, "this one; rename it or take it away")
     if not ours:
@@ -459,11 +518,10 @@ def _add_groups(folder: Path, pairs: list[Pair], tables: list[Path], found: Foun
     if len(found.problems) > before:
         return pairs
     rows = {
-        (_stem(name), *(SPLITS.get(split.lower(), split) for split in splits)): row
-        for (name, *splits), row in table.items()
+        (_stem(key[0]), *(SPLITS.get(split.lower(), split) for split in key[1:])): row for key, row in table.items()
     }
-    if kind != GRADES and not before:  # a row may be of an image that is there and has lost its mask
-        for key in rows.keys() - set(keys):
+    for key in rows.keys() - set(keys):
+        if kind != GRADES and not before:
             found.wrong(file, "rows for images of this folder", f"one for {' in '.join(key)}")
     for key in set(keys) - rows.keys():
         found.wrong(file, f"a row for {' in '.join(key)}", "none")

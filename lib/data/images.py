@@ -15,11 +15,12 @@ from scipy import ndimage
 
 from lib._errors import Problem, reason
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000")  # a decoder more is one more that a file can attack
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")  # a decoder more is one more that a file can attack
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k", ".ppm", ".pgm")
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N"}  # of Pillow, that are read
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin, the large ones with +
 SMALLEST, LARGEST = 8, 89_478_485  # pixels: of a side, less is a placeholder; of all, Pillow's limit, 270 MB as RGB
+COLOURS, COLOUR = 64, 1 << 24  # of a mask, more are no classes; what is added to a colour to tell it from a grey
 NEITHER = 0.1  # share of a mask's pixels that may lie between its two values (from 10% to 90% of the way)
 ORIENTATION, ICC_PROFILE = 274, 34675  # tags of EXIF and TIFF
 BITS = "8 or 16 bits a channel, grey or RGB; save it so"
@@ -88,9 +89,11 @@ def read_image(file: Path | BytesIO, name: str | Path) -> tuple[np.ndarray, tupl
         values = 255 - values
     if min(values.shape[:2]) < SMALLEST:
         raise Problem(name, f"at least {SMALLEST}x{SMALLEST} pixels", size_text(values))
+    rest = values.ndim == 3 and values.shape[2] != 3 and bool(np.ptp(values[..., -1]))
     if values.ndim == 2 or values.shape[2] == 2:
         values = np.repeat(np.atleast_3d(values)[..., :1], 3, axis=2)
     facts = {"colour profile ignored": profile, "EXIF orientation applied": orientation in range(2, 9)}
+    facts["alpha, or a channel beyond three, ignored"] = rest
     return values[..., :3], tuple(fact for fact, holds in facts.items() if holds)
 
 
@@ -120,11 +123,15 @@ def read_mask(file: Path | BytesIO, name: str | Path, foreground: Collection[int
     levels = np.unique(values)
     others = tuple(levels[levels != 0].tolist())
     if coloured and (levels[0] != 0 or len(others) > 1):
-        listed = ", ".join(f"0x{level:06x}" for level in levels[:4])
-        found = f"{len(levels)}: {listed}; FOREGROUND=0x{levels[-1]:06x} tells what is foreground"
+        for shift in (0, 8, 16):  # numbers in one channel, as in BBBC039
+            if not (levels & ~(255 << shift)).any() and _in_one_piece(values >> shift, levels >> shift):
+                return Mask(values != 0, Rule("numbered objects", tuple(other >> shift for other in others)))
+        listed = ", ".join(f"0x{level:06x}" for level in levels[:4]) + ", ..." * (len(levels) > 4)
+        found = f"{len(levels)}: {listed}; FOREGROUND=0x{levels[-1]:06x}, say, tells what is foreground"
+        found = f"{len(levels)}, as JPEG or a photograph has them" if len(levels) > COLOURS else found
         raise Problem(name, "a mask of two colours, black and another", found)
     if len(levels) == 1 or (len(levels) == 2 and levels[0] == 0):
-        return Mask(values != 0, Rule("two values", others))
+        return Mask(values != 0, Rule("two values", tuple(COLOUR * coloured + other for other in others)))
     if (neither := _neither(values, levels)) is not None:
         return Mask(values >= (int(levels[0]) + int(levels[-1])) / 2, Rule("nearly two values", neither=neither))
     if objects or _in_one_piece(values, levels):
@@ -139,14 +146,16 @@ def _one_channel(values: np.ndarray, name: str | Path) -> tuple[np.ndarray, bool
     if values.ndim == 2:
         return values, False
     colours = values[..., : {2: 1, 4: 3}.get(values.shape[2])]
+    hidden = values[..., -1] == 0
+    if values.shape[2] in (2, 4) and hidden.any() and (colours.any(axis=2) == hidden).any():
+        raise Problem(
+            name, "a mask without alpha, or with alpha where it is foreground", "alpha and colours that differ"
+        )
     if (colours == colours[..., :1]).all():
         return colours[..., 0], False
     if colours.shape[2] != 3 or colours.dtype != np.uint8:
         raise Problem(name, "a mask of one channel, or of equal ones", f"{colours.shape[2]} that differ")
-    packed = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    if len(levels := np.unique(packed)) > 16:  # JPEG of colours, or a photograph
-        raise Problem(name, "a mask of one channel, or of equal ones", f"{len(levels)} colours")
-    return packed, True
+    return colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1]), True
 
 
 def _white_first(palette: np.ndarray, values: np.ndarray) -> bool:

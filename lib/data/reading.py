@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Bool
+from scipy import ndimage
 from tqdm import tqdm
 
 from lib._errors import Problem, UserError, reason
@@ -16,7 +17,7 @@ from lib._files import cores, user_path
 from lib.data import cache
 from lib.data.dataset import SIDES, SIZE, STAINS, SYNTHETIC, Dataset, Split, check_size
 from lib.data.folders import Found, Pair, find_pairs
-from lib.data.images import Rule, read_image, read_mask, read_size, resize_image, resize_mask, size_text
+from lib.data.images import COLOUR, Rule, read_image, read_mask, read_size, resize_image, resize_mask, size_text
 from lib.data.stain import unmixed
 from lib.data.synthetic import draw_dataset
 
@@ -246,15 +247,20 @@ def _judge_masks(folder: Path, found: Found, read: Sequence[tuple[Pair, Rule]]) 
         share = f"{np.mean(neither):.1%} of the pixels were neither, {max(neither):.1%} in the worst mask"
         found.facts.append(f"cut at half of the range: {share}")
     numbered = {rule.levels for pair, rule in read if rule.name == "numbered objects" and not pair.objects}
-    consecutive = all(levels == tuple(range(1, len(levels) + 1)) for levels in numbered)
     values = {level for _, rule in read if rule.name == "two values" for level in rule.levels}
-    ask = "; FOREGROUND=1, say, tells which are foreground"
-    if numbered and not (consecutive and len(numbered) > 1):
-        shown = ", ".join(map(str, max(numbered, key=len)[:4]))
-        found.wrong(folder, "masks whose numbers are objects beyond doubt", f"{shown} may be classes{ask}")
-    elif not numbered and len(values - {255}) > 1:
-        shown = ", ".join(map(str, sorted(values)[:4]))
-        found.wrong(folder, "masks with the same two values", f"{shown} in different masks{ask}")
+    levels: Sequence[int] = ()
+    if numbered and not (len(numbered) > 1 and all(some == tuple(range(1, len(some) + 1)) for some in numbered)):
+        levels, expected, doubt = (
+            max(numbered, key=len),
+            "masks whose numbers are objects beyond doubt",
+            "may be classes",
+        )
+    elif not numbered and len(values - {255} if max(values, default=0) < COLOUR else values) > 1:
+        levels, expected, doubt = sorted(values), "masks with the same two values", "in different masks"
+    if levels:
+        shown = [str(level) if level < COLOUR else f"0x{level - COLOUR:06x}" for level in levels[:4]]
+        ask = f"FOREGROUND={shown[0]}, say, tells which are foreground"
+        found.wrong(folder, expected, f"{', '.join(shown)} {doubt}; {ask}")
 
 
 def _judge_pixels(folder: Path, found: Found, images: np.ndarray, masks: np.ndarray) -> None:
@@ -271,5 +277,8 @@ def _judge_pixels(folder: Path, found: Found, images: np.ndarray, masks: np.ndar
         found.wrong(folder, "training images that use their range; scale them up", most)
     if masks.mean(axis=(1, 2)).min() > 0.5:
         found.facts.append("warning: more than half of every image is foreground; are the masks inverted?")
+    filled = [ndimage.binary_fill_holes(mask).sum() > 2 * mask.sum() for mask in train[:50] if mask.any()]
+    if filled and np.mean(filled) > 0.9:
+        found.facts.append("warning: the masks enclose more background than they hold; are they outlines of areas?")
     if not masks[n_train:].any():
         found.facts.append("warning: no test mask holds foreground")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from scipy import ndimage
 from test_public_sets import SIDE, disc, grey, numbered, parts, photo, save
 
 from lib.data.reading import read_folder
@@ -132,6 +133,10 @@ def split_in(*names: str) -> Callable[[Path], None]:
     return both(*(moved(f"{kind}/*", *(f"{name}/{kind}/{{}}.png" for name in names)) for kind in ("images", "masks")))
 
 
+def outline(i: int) -> np.ndarray:
+    return disc(i) ^ ndimage.binary_erosion(disc(i))
+
+
 def hot(i: int) -> np.ndarray:
     """Nearly empty 16 bits: one bright pixel in an image that ends at 30 of 256 of its range's levels."""
     image = (photo(i)[..., 0].astype(np.uint16)) * 16
@@ -205,17 +210,69 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         lambda d: save(d / "images/c0.jpg", photo(1)), REFUSED, "one picture called c0"),
     "a name in two spellings": (
         lambda d: [save(d / f"images/{unicodedata.normalize(f, 'é')}.png", photo(1)) for f in ("NFC", "NFD")],
-        REFUSED, "a mask of its name"),
+        REFUSED, "one picture called é"),
     "overlays alone": (
         both(moved("images/*", "overlay/{}.png"), moved("masks/*", "overlay/m{}.png")),
         REFUSED, "pictures and their masks, found none but what is left out"),
-    "overlays beside": (beside("overlay/{}.png", photo), READ, "left out: overlay/: 8 files .png"),
+    "overlays beside": (beside("overlay/{}.png", photo), READ, "left out: 8 files .png in overlay/"),
     "masks in the images' folder": (
         moved("masks/*", "images/{}_mask.png"), READ, "pairs: the image's name and a word"),
     "masks called label_ in the images' folder": (moved("masks/*", "images/label_{}.png"), READ, "pairs: "),
     "masks of another scene": (moved("masks/*", "masks/x{}.png"), REFUSED, "a mask of its name"),
+    "masks for some, of another name": (
+        both(moved("masks/*[0-5].png", "masks/d{}.png"), lambda d: [(d / f"masks/c{i}.png").unlink() for i in (6, 7)]),
+        REFUSED, "a mask of its name"),
+    "images without masks": (
+        lambda d: (d / "masks/c0.png").unlink(), READ, "left out: images without masks: 1 in images/"),
+    "an image that has lost its mask among both": (
+        both(moved("masks/*", "images/{}_mask.png"), lambda d: (d / "images/c0_mask.png").unlink()),
+        REFUSED, "images/c0.png: expected a mask of its name"),
+    "other pictures of the same names": (
+        beside("normalized/{}.png", photo), READ, "left out: images without masks: 8 in normalized/"),
+    "left and right": (
+        both(moved("masks/*", "masks/left/{}.png"), beside("masks/right/{}.png", lambda i: grey(parts(i)[1])),
+             images(lambda i: photo(i, parts(i)[0] | parts(i)[1]))), READ, "16 in masks/left/, masks/right/"),
+    "left, right and heart": (
+        both(moved("masks/*", "masks/left/{}.png"), beside("masks/right/{}.png", lambda i: grey(parts(i)[1])),
+             beside("masks/heart/{}.png")), REFUSED, "one mask, .* masks/heart/c0.png and masks/left"),
+    "images in tif/ and masks in png/": (
+        both(moved("masks/*", "png/{}_mask.png"), moved("images/*", "tif/{}.png")), READ, "images: 8 in tif/"),
+    "one word behind all masks": (moved("masks/*", "masks/{}_L.png"), READ, "one name but for _L"),
+    "several words behind masks": (moved("masks/*", "masks/{}_L.png", "masks/{}_M.png"), REFUSED, "a mask of its name"),
+    "annotations without masks": (
+        both(lambda d: [path.unlink() for path in d.glob("masks/*")], table("coco.json", "{}")),
+        REFUSED, "masks in a folder called masks.* 8 pictures of which none .*; .json files are perhaps outlines"),
+    "outlines": (
+        both(masks(lambda i: grey(outline(i))), images(lambda i: photo(i, outline(i)))), READ, "are they outlines"),
+    "folders of classes": (
+        both(*(moved(f"{k}/*", f"benign/{k}/{{}}.png", f"normal/{k}/{{}}.png") for k in ("images", "masks"))),
+        READ, "groups: none known: benign, normal are taken for classes"),
+    "numbers in one channel": (
+        both(masks(lambda i: np.dstack([numbered(i).astype(np.uint8), *[numbered(i).astype(np.uint8) * 0] * 2])),
+             images(lambda i: photo(i, numbered(i) > 0))), READ, "of numbered objects"),
+    "one colour in one mask, another in another": (
+        masks(lambda i: disc(i)[..., None] * np.uint8([(255, 0, 0), (0, 255, 0)][i % 2])),
+        REFUSED, "0xff0000 in different masks; FOREGROUND=0x"),
+    "red in one mask, blue in another": (
+        masks(lambda i: disc(i)[..., None] * np.uint8([(255, 0, 0), (0, 0, 255)][i % 2])),
+        REFUSED, "0x0000ff, 0xff0000 in different masks"),
+    "foreground by alpha alone": (
+        masks(lambda i: np.dstack([0 * grey(disc(i))] * 3 + [grey(disc(i))])), REFUSED, "alpha and colours that"),
+    "white that alpha hides": (
+        masks(lambda i: np.dstack([grey(~disc(i))] * 3 + [grey(disc(i))])), REFUSED, "alpha and colours that differ"),
+    "alpha where it is foreground": (masks(lambda i: np.dstack([grey(disc(i))] * 4)), READ, "8 of two values"),
+    "thirty colours": (
+        masks(lambda i: disc(i)[..., None] * np.uint8([250, 50, 0]) + np.uint8([[[0, 0, y % 30]] for y in range(40)])),
+        REFUSED, ", ...; FOREGROUND=0xfa32"),
     # Splits and what lies beside them.
     "val beside train and test": (split_in("train", "val", "test"), READ, "validation images joined to the training"),
+    "val beside train": (split_in("train", "val"), READ, "splits: validation images are the test images"),
+    "all in one folder that is called after a test": (
+        both(moved("masks/*", "polyps test/masks/{}.png"), moved("images/*", "polyps test/images/{}.png")),
+        READ, "divided here"),
+    "train and test, of which one has no masks": (
+        both(split_in("train", "test"), lambda d: [path.unlink() for path in d.glob("test/masks/*")]),
+        READ, "left out: images without masks: 4 in test/images/"),
     "images beside train and test": (
         both(split_in("train", "test"), lambda d: save(d / "images/x.png", photo(1))), READ,
         "left out: images/x.png, in no split"),
@@ -232,6 +289,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         READ, "groups: 2 in"),
     "groups.csv.csv": (table("groups.csv.csv", "name;group\n"), REFUSED, "groups.csv.csv: expected one table"),
     "groups.txt": (table("groups.txt", "name;group\n"), REFUSED, "groups.txt: expected one table"),
+    "images.txt": (table("images.txt", "1 c1.png"), READ, "left out: images.txt"),
+    "folders of patients who have a disease": (
+        both(*(moved(f"{k}/*", *(f"cancer_{n}/{k}/{{}}.png" for n in (1, 2, 3))) for k in ("images", "masks"))),
+        READ, "groups: 3 folders"),
     "two tables": (
         both(table("groups.csv", "name;group;more\n" + ROWS), table("images.csv", "name,split,patient\n")),
         REFUSED, "images.csv: expected one table"),
@@ -245,6 +306,8 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         both(*(moved(f"{k}/*", *(f"{k}/p{n:02d}_{{}}.png" for n in range(3))) for k in ("images", "masks"))),
         READ, "names look like patients .* write groups.csv"),
     # Pixels of images.
+    "four channels, or alpha": (
+        images(lambda i: np.dstack([photo(i), photo(i)[..., 0]])), READ, "a channel beyond three, ignored: 8 images"),
     "pictures on their side": (orientation, READ, "EXIF orientation applied: 8 images"),
     "colour profiles": (profile, READ, "colour profile ignored: 8 images"),
     "a broken EXIF block": (broken_exif, READ, "8 of two values"),

@@ -269,9 +269,13 @@ BROKEN = {
             ("train/masks/a.png", "a readable image", "no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000"),
         ],
     ),
-    "image without mask": (
-        lambda d: (d / "train/masks/a.png").unlink(),
-        [("train/images/a.png", "a mask of its name", "none")],
+    "image without mask in a folder of both": (
+        lambda d: (
+            [path.rename(path.parent.parent / f"{path.stem}_mask.png") for path in d.glob("train/masks/*")],
+            [path.rename(path.parent.parent / path.name) for path in d.glob("train/images/*")],
+            (d / "train/a_mask.png").unlink(),
+        ),
+        [("train/a.png", "a mask of its name", "none")],
     ),
     "mask without image": (lambda d: (d / IMAGE).unlink(), [("train/masks/a.png", "an image of its name", "none")]),
     "another name in each half": (
@@ -321,8 +325,8 @@ BROKEN = {
     ),
     "one name in two spellings": (twice, [("train/images/é.png", "one picture called é", ".* as well")]),
     "another format": (
-        lambda d: (d / "train/images/x.webp").write_bytes(b""),
-        [("train/images/x.webp", "a mask of its name", "none")],
+        lambda d: replaced(d / IMAGE).with_suffix(".webp").write_bytes(b""),
+        [("train/images/a.webp", READABLE, "no PNG, .*")],
     ),
     "folder called as an image": (lambda d: replaced(d / IMAGE).mkdir(), [(IMAGE, "a file", "a folder")]),
     "link to itself": (
@@ -348,7 +352,7 @@ BROKEN = {
     ),
     "no masks folder": (
         lambda d: remove(d / "train/masks"),
-        [("train/images/a.png", "a mask of its name", "none"), ("train/images/b.png", "a mask of its name", "none")],
+        [("train", "a folder of images and masks", "images without masks")],
     ),
     "file called images": (
         lambda d: (remove(d / "test/images"), (d / "test/images").write_text("")),
@@ -417,7 +421,10 @@ BROKEN = {
     ),
     "row of an image without mask": (
         lambda d: (rows(d, ROWS.replace("b,train,2\n", "")), (d / MASK_A).unlink()),
-        [("images.csv", "a row for b in train", "none"), ("train/images/a.png", "a mask of its name", "none")],
+        [
+            ("images.csv", "a row for b in train", "none"),
+            ("images.csv", "rows for images of this folder", "one for a in train"),
+        ],
     ),
     "table of the other layout": (
         lambda d: rows(d, "name,group\na,1\n", "groups.csv"),
@@ -468,9 +475,9 @@ def test_a_good_folder_has_no_problem(own: Path):
 def test_a_folder_of_which_much_is_broken_is_read_to_its_end(own: Path):
     for damage in ("zero bytes", "mask without 0", "empty table"):
         BROKEN[damage][0](own)
-    (own / "test/masks/d.png").unlink()
+    (own / "test/masks/d.png").rename(own / "test/masks/x.png")
     files = [file for file, _, _ in found_in(own)]
-    assert files == ["images.csv", "test/images/d.png", IMAGE, "train/masks/a.png"]
+    assert files == ["images.csv", "test/images/d.png", "test/masks/x.png", IMAGE, "train/masks/a.png"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")
