@@ -220,7 +220,7 @@ def compare_reports(given: Sequence[tuple[str, str]]) -> Path:
     everything = differences(*results)
     settings = {name: values for part in SETTINGS for name, values in everything.items() if name.split(".")[0] == part}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
-    environment.filters |= {"text": _text, "signed": _signed, "uri": _uri}
+    environment.filters.update(text=_text, signed=_signed, uri=_uri)
     page = environment.get_template("compare.html.j2").render(
         reports=reports,
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
