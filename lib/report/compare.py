@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import json
 import math
 import re
@@ -14,6 +15,7 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 import jinja2
+from PIL import Image
 
 from lib import _files
 from lib._errors import UserError, did_you_mean, run_command
@@ -23,6 +25,7 @@ KNOWN = ("A", "B", "MORE")
 TEMPLATE = Path(__file__).with_name("template")
 TIMES = {"started", "seconds", "seconds_by_section"}  # of a report or a run: never the same twice, and no finding
 SETTINGS = ("parameters", "dataset", "provenance", "schema_version")  # of results.json; all else was measured
+HEAVY, WIDTH = 100_000, 1100  # bytes of a drawing that is shown as pixels instead, and how many across
 SCATTERS = 2.0  # standard errors of a difference of means beyond which it is more than the scatter of seeds
 DECISIVE = {  # what a verdict rests on
     "missing": "missing", "measure": "measure", "effect": "estimate", "ci_low": "lower limit", "ci_high": "upper limit",
@@ -43,7 +46,7 @@ class Report(NamedTuple):
         letter: that it has on the page. name: of its folder.
         results: the content of its results.json.
         sources: of its notebooks, without the parameters that were injected.
-        figures: as SVG, by their files' names. captions: of those that notebooks drew, with alternative texts.
+        figures: as SVG or WebP, by their files' names. captions: of those that notebooks drew, with alternative texts.
         images: DSC and Dice of the test images that its page shows, of the baseline's first run.
     """
 
@@ -87,8 +90,19 @@ def read_report(given: str, parameter: str, letter: str) -> Report:
         page.read_text(encoding="utf-8") if page.is_file() else "",
     )
     images = {html.unescape(name): (float(dsc), float(dice)) for name, dsc, dice in shown}
-    figures = {file.stem: file.read_bytes() for file in sorted(folder.glob("figures/*.svg"))}
+    figures = {file.stem: _picture(file) for file in sorted(folder.glob("figures/*.svg"))}
     return Report(letter, folder.name, results, sources, figures, captions, images)
+
+
+def _picture(file: Path) -> bytes:
+    """Returns a figure as its SVG, or as WebP where that is HEAVY: the pictures in it."""
+    svg, png, small = file.read_bytes(), file.with_suffix(".png"), io.BytesIO()
+    if len(svg) <= HEAVY or not png.is_file():
+        return svg
+    with Image.open(png) as image:
+        image.thumbnail((WIDTH, image.height))
+        image.convert("RGB").save(small, "WEBP", quality=80)
+    return small.getvalue()
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -181,8 +195,9 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def _uri(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+def _uri(picture: bytes) -> str:
+    kind = "webp" if picture.startswith(b"RIFF") else "svg+xml"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _images(reports: Sequence[Report]) -> list[tuple[str, list[tuple[float, float]]]]:
@@ -205,7 +220,7 @@ def compare_reports(given: Sequence[tuple[str, str]]) -> Path:
     everything = differences(*results)
     settings = {name: values for part in SETTINGS for name, values in everything.items() if name.split(".")[0] == part}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
-    environment.filters |= {"text": _text, "signed": _signed, "uri": _uri}
+    environment.filters.update(text=_text, signed=_signed, uri=_uri)
     page = environment.get_template("compare.html.j2").render(
         reports=reports,
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),

@@ -102,6 +102,13 @@ def test_a_figure_an_image_and_a_notebook_that_changed_are_shown(reports: Path):
     assert "Figure 3<" not in told
 
 
+def test_a_large_figure_is_shown_as_pixels_so_that_the_page_stays_small(reports: Path):
+    (reports / "b" / "figures" / "figure-1.svg").write_bytes(bytes(3_000_000))
+    told = compare(reports)
+    assert "data:image/webp;base64," in told
+    assert len(told) < 1_000_000
+
+
 def test_a_third_report_has_its_column_and_what_it_lacks_is_said(reports: Path):
     """The third is the committed full study, of other data, which has numbers alone."""
     told = compare(reports, _files.ROOT / "reports" / "reference" / "warwick")
