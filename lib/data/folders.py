@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +65,7 @@ IMAGE_AFFIX = re.compile(rf"(?i)^(?:images?|img|bus|t)(?=[ ._-]|\d|$)[ ._-]*|[ .
 ASIDE_AFFIX = re.compile(r"(?i)[ ._-](overlay|viz|preview|superpixels|roi|r\d_label\d|(?:cp_)?outlines|flows|centers)$")
 # How a mask's name follows from its image's: a title, and what is taken from the image's and from the mask's name.
 ONE_IMAGE = "all masks of a folder to its one image"
+ONE_WORD = "the image's name and a word that all masks share"
 NAMES: tuple[tuple[str, tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]], ...] = (
     ("the same name", (), ()),
     ("the image's name and a word such as _mask", (), (MASK_AFFIX,)),
@@ -72,8 +73,9 @@ NAMES: tuple[tuple[str, tuple[re.Pattern[str], ...], tuple[re.Pattern[str], ...]
     ("one name but for words such as image_ and label_", (IMAGE_AFFIX,), (MASK_AFFIX, IMAGE_AFFIX)),
     ("one name but for _0000", (re.compile(r"_000\d$"),), ()),  # nnU-Net's number of the channel
     (ONE_IMAGE, (re.compile(".*"),), (re.compile(".*"),)),
+    (ONE_WORD, (IMAGE_AFFIX,), (re.compile(r"^[^\W\d]+(?=\d)"),)),
+    (ONE_WORD, (IMAGE_AFFIX,), (re.compile(r"[ ._-](?!\d+$)[^ ._-]+$"),)),
 )
-SHARED = (re.compile(r"^[^\W\d]+(?=\d)"), re.compile(r"[ ._-](?!\d+$)[^ ._-]+$"))  # before or behind, in all masks
 PARTS = {"mask", "masks", "label", "labels"}  # words whose numbers count parts of one mask, not observers
 OBJECTS = {"cp_masks", "masks", "anno", "man_seg"}  # of Cellpose, GlaS, Cell Tracking Challenge: they number objects
 FEW_GROUPS = 6  # folders that are so few may well be classes, and are if they have such names
@@ -96,38 +98,27 @@ Row = dict[str, str]
 
 
 class Pair(NamedTuple):
-    """One image and its mask.
+    """One image and its mask."""
 
-    Attributes:
-        split: "train", "test" or "testB". name: of the image without its suffix, with its folder where it needs one.
-        masks: joined if several. group: patient or other group, if known. original: height and width before an
-            import, if recorded. objects: whether its mask is known to number objects. grade: of the tissue, if known.
-    """
-
-    split: str
-    name: str
+    split: str  # "train", "test" or "testB"
+    name: str  # of the image without its suffix, with its folder where it needs one
     image: Path
-    masks: tuple[Path, ...]
-    group: str | None = None
-    original: tuple[int, int] | None = None
-    objects: bool = False
-    grade: str | None = None
+    masks: tuple[Path, ...]  # joined if several
+    group: str | None = None  # patient or other group, if known
+    original: tuple[int, int] | None = None  # height and width before an import, if recorded
+    objects: bool = False  # whether its mask is known to number objects
+    grade: str | None = None  # of the tissue, if known
 
 
 @dataclass
 class Found:
-    """What a folder was read as.
-
-    Attributes:
-        told: how it was read, by subject. left_out: what was not read, and why. facts: what was done with its pixels.
-        problems: all that is wrong with it.
-    """
+    """What a folder was read as."""
 
     pairs: list[Pair] = field(default_factory=list)
-    told: dict[str, str] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-    facts: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)  # how it was read, by subject
+    left_out: list[str] = field(default_factory=list)  # what was not read, and why
+    facts: list[str] = field(default_factory=list)  # what was done with its pixels
+    problems: list[Problem] = field(default_factory=list)  # all that is wrong with it
 
     def wrong(self, file: Path, expected: str, found: object) -> None:
         """Adds a problem."""
@@ -198,9 +189,7 @@ def _mask_word(stem: str) -> str:
 
 
 def _without(stem: str, patterns: Iterable[re.Pattern[str]]) -> str:
-    for pattern in patterns:
-        stem = pattern.sub("", stem)
-    return stem
+    return reduce(lambda rest, pattern: pattern.sub("", rest), patterns, stem)
 
 
 def few(names: Sequence[str], most: int = 6) -> str:
@@ -258,13 +247,9 @@ def _match(images: list[_File], masks: list[_File]) -> tuple[str, dict[Path, lis
     """Returns the first rule that leaves nothing over, or else the least, and the masks of each image."""
     best: tuple[int, str, dict[Path, list[_File]]] = (len(images) + len(masks) + 1, "no rule", {})
     different = len({(image.split, image.others, image.stem) for image in images})
-    rules = [*NAMES]
-    for pattern in SHARED:
-        words = {found and found[0] for found in (pattern.search(mask.stem) for mask in masks)}
-        rules += [
-            (f"one name but for {word}", (IMAGE_AFFIX,), (pattern,)) for word in words if word and len(words) == 1
-        ]
-    for title, of_image, of_mask in rules:
+    for title, of_image, of_mask in NAMES:
+        if title == ONE_WORD and len({str(of_mask[0].findall(mask.stem)) for mask in masks}) > 1:
+            continue
         for within in (True, False):  # the same patient's or class's folder, or wherever
             keyed: dict[tuple[object, ...], Path] = {}
             for image in images:
@@ -293,8 +278,10 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
     """Returns the pairs, and the folders of patients as their groups where there are some."""
     kept = [file for file in files if file.role != "aside"]
     for meant, others in MEANT:
-        rest = [file for file in kept if not any(re.fullmatch(others, name) for name in file.names)]
-        if any(re.fullmatch(meant, name) for file in rest for name in file.names):
+        names = {name for file in kept for name in file.names}
+        out = {name for name in names if re.fullmatch(others, name)}
+        rest = [file for file in kept if out.isdisjoint(file.names)]
+        if any(re.fullmatch(meant, name) for name in names - out):
             kept = rest if {file.role for file in rest} == {file.role for file in kept} else kept
     found.leave_out(folder, sorted({file.path for file in files} - {file.path for file in kept}))
     images, masks = ([file for file in kept if file.role == role] for role in ("image", "mask"))
@@ -304,7 +291,7 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
     broken = {Path(problem.file).stem for problem in found.problems}  # named already
     unclear = {file.split for file in (files if broken else free.values())}  # where a mask may be an image's own
     beside = {mask.path.parent for mask in masks}  # where an image without mask has lost it
-    names = Counter((image.split, image.stem) for image in images)
+    stems = Counter((image.split, image.stem) for image in images)
     seen: dict[tuple[object, ...], Path] = {}
     pairs, bare = [], []
     for image in images:
@@ -324,7 +311,7 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
             found.wrong(image.path, "one mask, or numbered parts of one; take the others away", both)
         elif of_one:
             group = "/".join(image.others)
-            name = image.stem if names[image.split, image.stem] == 1 else f"{group}/{image.stem}".lstrip("/")
+            name = image.stem if stems[image.split, image.stem] == 1 else f"{group}/{image.stem}".lstrip("/")
             objects = len(of_one) == 1 and _mask_word(of_one[0].stem) in OBJECTS
             of_image = tuple(mask.path for mask in of_one)
             pairs.append(Pair(image.split, name, image.path, of_image, group or None, objects=objects))
@@ -335,7 +322,6 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
         found.left_out.append(f"images without masks: {len(bare)} in {_places(folder, bare)}")
     if not pairs:
         return []
-
     found.told["pairs"] = rule
     for what, paths in (("images", [p.image for p in pairs]), ("masks", [m for p in pairs for m in p.masks])):
         found.told[what] = f"{len(paths)} in {_places(folder, paths)}"
@@ -380,16 +366,16 @@ def find_pairs(folder: Path, test_fraction: float) -> Found:
     outside = [file.path for file in files if splits and not file.split]  # beside Train and Test, and in neither
     found.leave_out(folder, outside, ", in no split")
     files = [file for file in files if file.split or not splits]
-    if not files:
-        shown = few([path.relative_to(folder).as_posix() for path in paths], 3) or "nothing"
-        hint = (_advice(paths) or f"; pictures end in {' '.join(SUFFIXES)}") if paths else ""
-        found.wrong(folder, "pictures and their masks", shown + hint)
-        return found
-    count = Counter(file.role for file in files)
-    if count["aside"] < len(files) and not (count["image"] and count["mask"]) and not found.problems:
-        none = f"{len(files) - count['aside']} pictures of which {'all' if count['mask'] else 'none'} are called masks"
-        expected = "images, and masks in a folder called masks, say, or beside as a_mask.png"
-        found.wrong(folder, expected, none + _advice(paths))
+    roles = Counter(file.role for file in files)
+    shown = "" if files else few([path.relative_to(folder).as_posix() for path in paths], 3) or "nothing"
+    if not found.problems and bool(roles["image"]) != bool(roles["mask"]):
+        which = "all" if roles["mask"] else "none"
+        shown = (
+            f"{roles['image'] + roles['mask']} pictures of which {which} are called masks, as in masks/ or a_mask.png"
+        )
+    if shown:
+        suffixes = f"; pictures end in {' '.join(SUFFIXES)}" if paths and not files else ""
+        found.wrong(folder, "pictures and their masks", shown + (_advice(paths) or suffixes))
         return found
 
     pairs = _pair_up(folder, files, found)
@@ -432,10 +418,7 @@ def find_pairs(folder: Path, test_fraction: float) -> Found:
 def choose_test(groups: Iterable[str], fraction: float) -> set[str]:
     """Returns which groups are for testing: whole ones, in the order of their names' hashes.
 
-    Args:
-        groups: of each image, at least two different ones.
-        fraction: share of images wanted in the test split; as near as whole groups allow on this way, and neither
-            split is empty.
+    They hold a fraction of the images as near as whole groups allow on this way, and neither split is empty.
     """
     sizes = Counter(groups)
     wanted, taken, chosen = fraction * sizes.total(), 0, set()

@@ -148,9 +148,7 @@ def _one_channel(values: np.ndarray, name: str | Path) -> tuple[np.ndarray, bool
     colours = values[..., : {2: 1, 4: 3}.get(values.shape[2])]
     hidden = values[..., -1] == 0
     if values.shape[2] in (2, 4) and hidden.any() and (colours.any(axis=2) == hidden).any():
-        raise Problem(
-            name, "a mask without alpha, or with alpha where it is foreground", "alpha and colours that differ"
-        )
+        raise Problem(name, "a mask without alpha, or with it where foreground is", "alpha and colours that differ")
     if (colours == colours[..., :1]).all():
         return colours[..., 0], False
     if colours.shape[2] != 3 or colours.dtype != np.uint8:
@@ -162,7 +160,7 @@ def _white_first(palette: np.ndarray, values: np.ndarray) -> bool:
     """Returns whether 0 is shown brighter than every other value that occurs."""
     shown = palette.sum(axis=1, dtype=int)
     others = shown[np.unique(values[values > 0])]
-    return bool(shown[0] > others.max(initial=0) and shown[0] >= 3 * 128)
+    return bool(shown[0] > others.max(initial=0) and shown[0] >= 3 * 64)
 
 
 def _neither(values: np.ndarray, levels: np.ndarray) -> float | None:
@@ -276,21 +274,20 @@ def _read_tiff(file: Path | BytesIO, name: str | Path) -> Pixels:
         return Pixels(values, palette, int(orientation), ICC_PROFILE in page.tags, kind == "MINISWHITE")
 
 
+def _boxed(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).resize(shape[::-1], Image.Resampling.BOX))
+
+
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Averages RGB of 8 or 16 bits over areas (repeats pixels where it enlarges); proportions change with the shape."""
-    if image.shape[:2] == shape:
-        return image
-    if image.dtype == np.uint8:
-        return np.asarray(Image.fromarray(image).resize(shape[::-1], Image.Resampling.BOX))
-    channels = [Image.fromarray(channel.astype(np.float32)) for channel in np.moveaxis(image, 2, 0)]
-    resized = [np.asarray(channel.resize(shape[::-1], Image.Resampling.BOX)) for channel in channels]
-    return np.stack(resized, axis=2).round().astype(np.uint16)
+    if image.shape[:2] == shape or image.dtype == np.uint8:
+        return image if image.shape[:2] == shape else _boxed(image, shape)
+    channels = [_boxed(channel.astype(np.float32), shape) for channel in np.moveaxis(image, 2, 0)]
+    return np.stack(channels, axis=2).round().astype(np.uint16)
 
 
 def resize_mask(
     mask: Bool[np.ndarray, "height width"], shape: tuple[int, int]
 ) -> Bool[np.ndarray, "new_height new_width"]:
     """Lets the majority of each area decide; a tie is background."""
-    if mask.shape == shape:
-        return mask
-    return np.asarray(Image.fromarray(mask.astype(np.float32)).resize(shape[::-1], Image.Resampling.BOX)) > 0.5
+    return mask if mask.shape == shape else _boxed(mask.astype(np.float32), shape) > 0.5

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Bool
@@ -27,16 +27,8 @@ BYTES_A_PIXEL = 7900  # of a process that trains the study's networks: 6.2 GB we
 UNET_BYTES_A_PIXEL = 14_800  # ... and the U-Net of section 4 in fp32, measured at 256x256; in bf16 it takes 10,400
 SUBJECTS = ("images", "masks", "pairs", "splits", "groups")  # of what is told of a folder
 FEWEST_LEVELS = 16  # of 256 that the training images have to use, but for one value in a thousand
-
-
-class Read(NamedTuple):
-    """A pair at its size in the dataset, with its original one, what was done to it, and its masks' rules."""
-
-    image: np.ndarray
-    mask: Bool[np.ndarray, "height width"]
-    original: tuple[int, int]
-    facts: tuple[str, ...]
-    rules: list[Rule]
+# A pair at its size in the dataset, its original one, what was done to the image, and its masks' rules.
+Read = tuple[np.ndarray, Bool[np.ndarray, "height width"], tuple[int, int], tuple[str, ...], list[Rule]]
 
 
 def load_dataset(
@@ -55,9 +47,9 @@ def load_dataset(
 
     Args:
         source: "synthetic", or the folder; relative ones are looked up from the project's.
-        size: side in pixels of the squares that images are resized to, even, 16 to 1024. None is 128, but images that
-            lie beside their masks and all have one size with even sides keep it. Images are averaged over areas, masks
-            decided by majority; proportions are not kept. The embedded set is drawn larger.
+        size: side in pixels of the squares that images become, even, 16 to 1024, whatever their proportions: averages
+            over areas, majorities of masks. None is 128, but images that lie beside their masks and all have one size
+            with even sides keep it. The embedded set is drawn larger.
         stain: "rgb", or "unmixed" for haematoxylin, eosin and the rest as channels (see `lib.data.stain.unmix`), scaled
             by their 1st and 99th percentile over the training split.
         test_fraction: share of the images, above 0 and below 1, for testing where the folder does not say.
@@ -191,8 +183,9 @@ def _read_pair(pair: Pair, shape: tuple[int, int], foreground: tuple[int, ...], 
         expected = "parts of one mask that lie beside each other"
         problems.append(Problem(pair.image, expected, "masks of the same pixels: two observers?"))
         return None
-    mask, original = resize_mask(np.asarray(masks > 0), shape), (image.shape[0], image.shape[1])
-    return Read(resize_image(image, shape), mask, original, facts, [part.rule for part in parts])
+    original = pair.original or (image.shape[0], image.shape[1])
+    mask = resize_mask(np.asarray(masks > 0), shape)
+    return resize_image(image, shape), mask, original, facts, [part.rule for part in parts]
 
 
 def _read_pairs(folder: Path, found: Found, size: int | None, foreground: tuple[int, ...]) -> dict[str, Split]:
@@ -208,11 +201,11 @@ def _read_pairs(folder: Path, found: Found, size: int | None, foreground: tuple[
         reading = pool.map(lambda pair: _read_pair(pair, shape, foreground, found.problems), pairs)
         for index, read in enumerate(tqdm(reading, "reading", count, unit="image", disable=count < MANY)):
             if read is not None:
-                (images if read.image.dtype == np.uint8 else wide)[index] = read.image
-                masks[index] = read.mask
-                sizes.append(pairs[index].original or read.original)
-                facts.update(read.facts)
-                rules += [(pairs[index], rule) for rule in read.rules]
+                image, masks[index], original, done, of_parts = read
+                (images if image.dtype == np.uint8 else wide)[index] = image
+                sizes.append(original)
+                facts.update(done)
+                rules += [(pairs[index], rule) for rule in of_parts]
     if found.problems:
         return {}
     if wide:

@@ -237,11 +237,11 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
              beside("masks/heart/{}.png")), REFUSED, "one mask, .* masks/heart/c0.png and masks/left"),
     "images in tif/ and masks in png/": (
         both(moved("masks/*", "png/{}_mask.png"), moved("images/*", "tif/{}.png")), READ, "images: 8 in tif/"),
-    "one word behind all masks": (moved("masks/*", "masks/{}_L.png"), READ, "one name but for _L"),
+    "one word behind all masks": (moved("masks/*", "masks/{}_L.png"), READ, "pairs: .* a word that all masks share"),
     "several words behind masks": (moved("masks/*", "masks/{}_L.png", "masks/{}_M.png"), REFUSED, "a mask of its name"),
     "annotations without masks": (
         both(lambda d: [path.unlink() for path in d.glob("masks/*")], table("coco.json", "{}")),
-        REFUSED, "masks in a folder called masks.* 8 pictures of which none .*; .json files are perhaps outlines"),
+        REFUSED, "found 8 pictures of which none are called masks.*; .json files are perhaps outlines"),
     "outlines": (
         both(masks(lambda i: grey(outline(i))), images(lambda i: photo(i, outline(i)))), READ, "are they outlines"),
     "folders of classes": (
