@@ -9,7 +9,6 @@ import pandas as pd
 
 from lib._files import ROOT
 from lib.claims.evidence import SCORES
-from lib.claims.verdicts import CLAIMS
 from lib.data.dataset import Dataset
 from lib.evaluation import METRICS
 
@@ -42,18 +41,18 @@ def reference_for(dataset: Dataset) -> dict[str, Any] | None:
     if found is None:
         return None
     name, results = found
-    verdicts: dict[str, dict[str, str]] = {}
-    by_seeds: dict[str, dict[str, str | None]] = {}
+    told: dict[str, Any] = {
+        "name": name,
+        "seeds": results["parameters"]["seeds"],
+        "divisions": results["parameters"]["repeats"],
+        "same_data": results["provenance"]["dataset_sha256"] == dataset.sha256,
+        "verdicts": {},
+        "verdicts_seeds": {},
+    }
     for claim in results["claims"]:
-        verdicts.setdefault(claim["id"], {})[claim["metric"]] = claim["verdict"]
-        by_seeds.setdefault(claim["id"], {})[claim["metric"]] = claim.get("verdict_seeds")
-    for known in CLAIMS:  # those that were added after it was made, too
-        verdicts.setdefault(known.id, dict.fromkeys(SCORES, "not run"))
-        by_seeds.setdefault(known.id, dict.fromkeys(SCORES, "not run"))
-    same = results["provenance"]["dataset_sha256"] == dataset.sha256
-    divisions = results["parameters"].get("repeats", 0)  # older ones did not say
-    told = {"name": name, "seeds": results["parameters"]["seeds"], "divisions": divisions, "same_data": same}
-    return told | {"verdicts": verdicts, "verdicts_seeds": by_seeds}
+        for place, key in (("verdicts", "verdict"), ("verdicts_seeds", "verdict_seeds")):
+            told[place].setdefault(claim["id"], {})[claim["metric"]] = claim[key]
+    return told
 
 
 def final_scores(results: Mapping[str, Any]) -> pd.DataFrame:
