@@ -74,7 +74,7 @@ data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folde
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks/0_index.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
-NBVAL = $(PY) -m pytest -n 2 --dist loadfile --nbval --nbval-current-env -p no:cacheprovider -W default
+NBVAL = $(PY) -m pytest -n 2 --dist loadfile -p nbval --nbval --nbval-current-env -p no:cacheprovider -W default
 test: $(TESTS_READY) lint ## lint, types, tests, and the notebooks as they are (minutes)
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
 	$(NBVAL) --ignore notebooks/5_side_experiments.ipynb notebooks
