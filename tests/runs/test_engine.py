@@ -355,8 +355,10 @@ def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(
     interrupted = time.monotonic()
     os.kill(other.pid, signal.SIGINT)
     other.join(20)
-    assert time.monotonic() - interrupted < 5
-    assert other.exitcode == 1
+    seconds, code = time.monotonic() - interrupted, other.exitcode
+    other.kill()  # or pytest would wait for one that did not end
+    assert seconds < 5
+    assert code == 1
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     held = lock(folder)
     assert held is not None
@@ -551,11 +553,11 @@ def test_dask_workers_give_the_same_bits_and_the_runs_of_one_that_dies_go_to_the
 ):
     monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
     killed = when(lambda: "checkpoint.pt" in files(runs_folder), scheduler[0].kill)
-    trained_runs(discs, ["baseline", "dropout"], seeds=1, epochs=100)
+    trained_runs(discs, ["baseline", "dropout"], seeds=1, epochs=60)
     killed.join()
     assert scheduler[0].wait() == -signal.SIGKILL
-    assert same_weights(variant_config("baseline", 0, 100), discs)
-    assert same_weights(variant_config("dropout", 0, 100), discs)
+    assert same_weights(variant_config("baseline", 0, 60), discs)
+    assert same_weights(variant_config("dropout", 0, 60), discs)
     assert files(runs_folder) == ["run.pt", "run.pt"]
     assert worker_processes() == []
 
