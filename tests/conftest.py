@@ -2,8 +2,8 @@
 
 import os
 import shutil
+import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
@@ -19,6 +20,8 @@ from playwright.sync_api import Browser, sync_playwright
 if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes share what theirs has made
     _kept = tempfile.TemporaryDirectory(prefix="kept-")
     os.environ |= {"REPORT_RUNS": f"{_kept.name}/runs", "REPORT_CACHE": f"{_kept.name}/cache"}
+
+sys.modules["rfc3987_syntax"] = None  # as lib.report does, which is imported after nbformat here: it saves a second
 
 if TYPE_CHECKING:  # lib takes seconds to import, which the process that only hands out tests need not spend
     from lib.data.dataset import Dataset, Split
@@ -87,17 +90,11 @@ def made_once(discs: "Dataset", tmp_path_factory) -> Path:
 
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
-    while (lock := _files.lock(shared)) is None:
-        time.sleep(0.2)
     made = shared / "reports" / "discs"
-    try:
+    with FileLock(f"{shared}.lock"), pytest.MonkeyPatch.context() as patch:
         if not made.exists():
-            folder = write_dataset(discs, shared / "discs")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(_files, "REPORTS", made.parent)
-                assert main([f"DATASET={folder}", *QUICK]) == 0
-    finally:
-        _files.unlock(lock)
+            patch.setattr(_files, "REPORTS", made.parent)
+            assert main([f"DATASET={write_dataset(discs, shared / 'discs')}", *QUICK]) == 0
     return made
 
 

@@ -188,7 +188,7 @@ def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dat
     """Which of two paired runs is called noise is decided by chance: at most the share that is false may remain."""
     by_image = scores(dataset, seeds=8)
     rng, supported = np.random.default_rng(0), 0
-    for _ in range(40):
+    for _ in range(20):
         swapped = by_image.copy()
         for run in range(8):
             if rng.random() < 0.5:
@@ -198,7 +198,7 @@ def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dat
                     ].to_numpy()
         supported += verdicts(swapped, dataset)["C3a"] == "supported"
     assert verdicts(by_image, dataset)["C3a"] == "supported"
-    assert supported <= 4
+    assert supported <= 2
 
 
 def test_only_the_primary_family_is_adjusted(dataset: Dataset):
@@ -534,13 +534,13 @@ def test_shuffling_the_variants_of_real_runs_makes_what_was_decided_vanish(discs
     by_image = image_scores(runs, discs).sort_index()
     assert verdicts(by_image, discs)["C3a"] == "contradicted"
     rng, decided = np.random.default_rng(0), 0
-    for _ in range(40):
+    for _ in range(20):
         shuffled = by_image.copy()
         for run in np.flatnonzero(rng.random(8) < 0.5):
             for variant, other in (("noise", "baseline"), ("baseline", "noise")):
                 shuffled.loc[(variant, run), :] = by_image.loc[(other, run)].to_numpy()
         decided += verdicts(shuffled, discs)["C3a"] in ("supported", "contradicted")
-    assert decided <= 4
+    assert decided <= 2
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["patients known", "patients unknown"])

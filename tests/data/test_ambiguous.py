@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,23 +28,18 @@ def cells(tmp_path: Path) -> Path:
     return tmp_path / "cells"
 
 
-def masks(change: Callable[[int], np.ndarray], suffix: str = ".png", **options) -> Callable[[Path], None]:
-    """Puts other masks in the place of all."""
+def put(kind: str, change: Callable[[int], np.ndarray], suffix: str = ".png", count: int = COUNT, **options):
+    """Puts others in the place of the first images or masks."""
 
     def replace(d: Path) -> None:
-        for i in range(COUNT):
-            (d / f"masks/c{i}.png").unlink()
-            save(d / f"masks/c{i}{suffix}", change(i), **options)
+        for i in range(count):
+            (d / f"{kind}/c{i}.png").unlink()
+            save(d / f"{kind}/c{i}{suffix}", change(i), **options)
 
     return replace
 
 
-def one_mask(change: Callable[[int], np.ndarray], suffix: str = ".png", **options) -> Callable[[Path], None]:
-    def replace(d: Path) -> None:
-        (d / "masks/c0.png").unlink()
-        save(d / f"masks/c0{suffix}", change(0), **options)
-
-    return replace
+masks, one_mask, images = partial(put, "masks"), partial(put, "masks", count=1), partial(put, "images")
 
 
 def palette(white_first: bool, suffix: str) -> Callable[[Path], None]:
@@ -55,15 +51,6 @@ def palette(white_first: bool, suffix: str) -> Callable[[Path], None]:
             picture.putpalette([255, 255, 255, 0, 0, 0] if white_first else [0, 0, 0, 255, 0, 0])
             (d / f"masks/c{i}.png").unlink()
             picture.save(d / f"masks/c{i}{suffix}")
-
-    return replace
-
-
-def images(change: Callable[[int], np.ndarray], suffix: str = ".png", **options) -> Callable[[Path], None]:
-    def replace(d: Path) -> None:
-        for i in range(COUNT):
-            (d / f"images/c{i}.png").unlink()
-            save(d / f"images/c{i}{suffix}", change(i), **options)
 
     return replace
 

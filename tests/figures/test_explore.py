@@ -11,18 +11,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import pytest
 from conftest import write_dataset
 from ipywidgets import HTML, VBox
 from playwright.sync_api import Browser, expect
-from trained import trained_runs
+from trained import lend_this_process, trained_runs
 
 from lib._files import ROOT
 from lib.data.dataset import Dataset
 from lib.figures.widgets import _under_way, explore_image, explore_training
 from lib.report.notebooks import NOTEBOOKS
+from lib.runs import finish
 from lib.training import TrainingConfig
 
 LEARNS = TrainingConfig(epochs=3, learning_rate=0.01)
@@ -30,7 +32,8 @@ LEARNS = TrainingConfig(epochs=3, learning_rate=0.01)
 
 @pytest.fixture(scope="module")
 def runs(discs: Dataset):
-    return trained_runs(discs, ["baseline", "l2"], seeds=2, epochs=2, learning_rate=0.01)
+    with patch.object(finish, "lend_workers", lend_this_process):
+        return trained_runs(discs, ["baseline", "l2"], seeds=2, epochs=2, learning_rate=0.01)
 
 
 def control(box: VBox, description: str):

@@ -1,6 +1,7 @@
 """`python tests/report/faulty.py REPORTS FAULT NAME=value ...`: the command behind `make report`, with one fault.
 
-Where REPLAY names a folder of executed notebooks, they come from there: most faults are met before or after kernels.
+Where REPLAY names a folder of executed notebooks, they come from there, but for the first EXECUTED of them: most
+faults are met before or after kernels.
 """
 
 import ctypes
@@ -78,11 +79,13 @@ def print_without_end() -> None:
     notebooks.NOTEBOOKS = (folder / source.name, *notebooks.NOTEBOOKS[1:2])
 
 
-def replay(sources, folder: Path, values, workers):
+def replay(sources, folder: Path, values, workers, execute=notebooks.execute_notebooks):
     """Stands for `execute_notebooks`."""
-    for source in sources:
+    executed = int(os.environ.get("EXECUTED", "0"))
+    for source in sources[executed:]:
         shutil.copy(Path(os.environ["REPLAY"], source.name), folder)
-    return {source.name: unchanged.Section(seconds=1.0, modules=[]) for source in sources}
+    sections = {source.name: unchanged.Section(seconds=1.0, modules=[]) for source in sources}
+    return sections | execute(sources[:executed], folder, values, workers)
 
 
 FAULTS: dict[str, Callable[[], object]] = {

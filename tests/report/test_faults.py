@@ -23,6 +23,7 @@ import pytest
 from conftest import QUICK, tree, without_times
 
 from lib._files import ROOT, lock, unlock
+from lib.report.notebooks import NOTEBOOKS
 from lib.runs.workers import environment
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -59,7 +60,7 @@ class Fault:
     slow: bool = True
     environment: dict[str, str] = field(default_factory=dict)
     inject: str = "none"
-    kernels: bool = False  # whether notebooks run in real ones; most faults are met before or after that
+    kernels: int = 0  # how many notebooks run in real ones; most faults are met before or after that
 
 
 def mistake(name: str, says: str, *arguments: str, before: Callable[[Place], object] = lambda place: None) -> Fault:
@@ -73,7 +74,7 @@ def fails(name: str, code: int, says: str, leaves: str = OLD) -> Fault:
 def succeeds(
     name: str,
     shell: str = '"$@"',
-    kernels: bool = False,
+    kernels: int = 0,
     before: Callable[[Place], object] = lambda place: None,
     **environment: str,
 ) -> Fault:
@@ -184,11 +185,11 @@ FAULTS = [
     succeeds("no stderr", shell='"$@" 2>&-'),
     succeeds("a reader that goes", shell='"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}'),
     succeeds("Latin-1", LC_ALL="C", PYTHONIOENCODING="latin-1", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0"),
-    succeeds("no home", kernels=True, HOME="/no/such"),
-    succeeds("a long name for temporary files", kernels=True, TMPDIR="{scratch}/" + 80 * "x"),
+    succeeds("no home", kernels=2, HOME="/no/such"),
+    succeeds("a long name for temporary files", kernels=2, TMPDIR="{scratch}/" + 80 * "x"),
     Fault("an old report that must not be written", 0, "report: ", before=unwritable, leaves=NEW),
     Fault(
-        "settings of others", 0, "report: ", before=settings_of_others, leaves=NEW, kernels=True,
+        "settings of others", 0, "report: ", before=settings_of_others, leaves=NEW, kernels=len(NOTEBOOKS),
         environment={
             "IPYTHONDIR": f"{HOME}/ipython", "PYTHONPATH": f"{ROOT}:{HOME}/path", **OTHERS_JUPYTER, **OTHERS_MATPLOTLIB,
         },
@@ -197,9 +198,9 @@ FAULTS = [
     succeeds("LaTeX and colours of the user's", before=settings_of_others, **OTHERS_MATPLOTLIB),
     Fault(
         "a cell that prints without end", 1, "cell 2 (while True: print('x' * 999)): EndlessOutputError: expected",
-        inject="a cell that prints without end", kernels=True,
+        inject="a cell that prints without end", kernels=2,
     ),
-    succeeds("the root as home", kernels=True, HOME="/"),
+    succeeds("the root as home", kernels=2, HOME="/"),
     succeeds("no folder for temporary files", TMPDIR="/no/such"),
     succeeds("stdout full", shell='"$@" >/dev/full'),
     succeeds("stderr full", shell='"$@" 2>/dev/full'),
@@ -248,8 +249,7 @@ def run(place: Place, fault: Fault, forks: BaseContext) -> subprocess.CompletedP
 
     command = [str(place.reports), fault.inject, f"DATASET={place.data}", *QUICK, *map(filled, fault.arguments)]
     given = {"PYTHONPATH": str(ROOT), "TMPDIR": str(place.scratch / "tmp")}
-    if not fault.kernels:
-        given["REPLAY"] = str(place.before / "notebooks")
+    given |= {"REPLAY": str(place.before / "notebooks"), "EXECUTED": str(fault.kernels)}
     if not fault.environment and fault.shell == Fault.shell:  # else an interpreter has to start so
         said = place.scratch / "stdout", place.scratch / "stderr"
         process = forks.Process(target=faulty.forked, args=(command, os.environ | given, said))

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean
 
+import faulty
 import nbformat
 import numpy as np
 import psutil
@@ -222,9 +223,11 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("more", [(), ("2 + 2",)], ids=["last", "in the middle"])
+@pytest.mark.parametrize(
+    ("failure", "more"), [*((failure, ()) for failure in FAILURES), ("killed kernel", ("2 + 2",)), ("exit", ("2 + 2",))]
+)
 def test_a_notebook_that_does_not_end_is_named_with_cell_and_cause(failure, more, tmp_path: Path, monkeypatch):
+    """Where a kernel is gone, it matters whether another cell follows."""
     monkeypatch.setattr(notebooks, "LARGEST_OUTPUT", 1_000_000)
     source, cause, timeout = FAILURES[failure]
     notebook = write_notebook(tmp_path / "n.ipynb", "seed = 1", "1 + 1", source, *more)
@@ -401,11 +404,18 @@ def test_names_of_files_and_datasets_are_shown_as_text(discs: Dataset, tmp_path:
     assert f"<strong>{name.replace('<', '&lt;').replace('>', '&gt;')}</strong>" in html
 
 
-def start_report(folder: Path, name: str, runs: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Starts `make report` as a person does, in a session of its own."""
-    given = (f"PYTHON={sys.executable}", f"DATASET={folder}", f"NAME={name}", "SEEDS=1", *arguments)
+def start_report(
+    folder: Path, name: str, runs: Path, epochs: int, *more: str, replay: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts `make report` as a person does, in a session of its own; or its command, with notebooks from a folder."""
+    command = ("make", "report", f"PYTHON={sys.executable}", "FORCE=1")  # a killed one may have been published
+    environment = os.environ | {"REPORT_RUNS": str(runs)}
+    if replay:
+        command = (sys.executable, faulty.__file__, str(ROOT / "reports"), "none")
+        environment |= {"REPLAY": str(replay), "PYTHONPATH": str(ROOT)}
+    given = (f"DATASET={folder}", "SEEDS=1", f"EPOCHS={epochs}", f"NAME={name}", *more)  # as make orders them
     return subprocess.Popen(
-        ("make", "report", *given), cwd=ROOT, env={**os.environ, "REPORT_RUNS": str(runs)},
+        (*command, *given), cwd=ROOT, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
@@ -447,15 +457,19 @@ def left_behind(name: str, runs: Path) -> list[str]:
 def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_finished_run(
     kills: int, name: str, tmp_path: Path
 ):
-    """The kills are spread over the time of an undisturbed report, alternately of all processes and of one alone."""
+    """The kills are spread over the time of an undisturbed report, alternately of all processes and of one alone.
+
+    After every fifth all is made by the same command; after the others the notebooks are the undisturbed report's.
+    """
     folder = write_dataset(Dataset("discs", draw_discs(24, 1, size=64), draw_discs(8, 2, size=64)), tmp_path / "discs")
     target, undisturbed = ROOT / "reports" / name, tmp_path / "undisturbed"
     started = time.monotonic()
-    small = "EPOCHS=10", "POSSIBLE=no"  # forty reports are made: without the network of today in half of the time
+    small = 10, "POSSIBLE=no"  # forty reports are made: without the network of today in half of the time
     first = start_report(folder, name, undisturbed, *small)
     assert b"report: " in first.communicate()[0]
     duration = time.monotonic() - started
     expected = without_times(json.loads((target / "results.json").read_text()), of_runs=True)
+    notebooks = shutil.copytree(target / "notebooks", tmp_path / "notebooks")
 
     moments = np.random.default_rng(0).permutation((np.arange(kills) + 0.5) / kills) * duration
     reached = set()
@@ -473,7 +487,7 @@ def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_
         killed.communicate()
         finished = {path: path.read_bytes() for path in runs.rglob("run.pt")}
 
-        again = start_report(folder, name, runs, *small, "FORCE=1")  # the killed one may have been published
+        again = start_report(folder, name, runs, *small, replay=notebooks if number % 5 else None)
         assert b"report: " in again.communicate()[0]
         assert again.returncode == 0
         assert without_times(json.loads((target / "results.json").read_text()), of_runs=True) == expected
@@ -489,7 +503,7 @@ def test_ctrl_c_ends_everything_and_keeps_the_old_report(moment, discs: Dataset,
     folder, target = write_dataset(discs, tmp_path / "discs"), ROOT / "reports" / name
     target.mkdir(parents=True)
     (target / "results.json").write_text("{}")
-    process = start_report(folder, name, tmp_path / "runs", f"EPOCHS={5000 if moment == 'data:' else 1}")
+    process = start_report(folder, name, tmp_path / "runs", 5000 if moment == "data:" else 1)
     output = b""
     while moment.encode() not in output:
         output += os.read(process.stdout.fileno(), 65536)
@@ -553,7 +567,7 @@ def test_a_full_study_takes_twenty_seeds_unless_told_otherwise():
 
 
 @pytest.mark.slow
-def test_notebooks_see_the_data_that_the_report_began_with(discs, tmp_path: Path, monkeypatch):
+def test_notebooks_see_the_data_that_the_report_began_with(discs, made_once: Path, tmp_path: Path, monkeypatch):
     folder = write_dataset(discs, tmp_path / "discs")
     monkeypatch.setattr("lib._files.REPORTS", tmp_path / "reports")
 
@@ -563,6 +577,9 @@ def test_notebooks_see_the_data_that_the_report_began_with(discs, tmp_path: Path
 
     report_runs = make.report_runs
     monkeypatch.setattr(make, "report_runs", replacing)
+    monkeypatch.setattr(notebooks, "execute_notebooks", faulty.replay)
+    monkeypatch.setenv("REPLAY", str(made_once / "notebooks"))
+    monkeypatch.setenv("EXECUTED", "1")
     assert make.main([f"DATASET={folder}", *QUICK]) == 0
     results = json.loads((tmp_path / "reports/discs/results.json").read_text())
     assert results["provenance"]["dataset_sha256"] == discs.sha256

@@ -18,7 +18,6 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from distributed import Client
 from trained import lend_this_process, trained_runs
 
 from lib._errors import FailedRun, UserError
@@ -95,7 +94,9 @@ def test_a_run_whose_worker_is_killed_goes_on_from_its_last_state(discs: Dataset
     assert worker_processes() == []
 
 
-def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(discs: Dataset, runs_folder: Path, monkeypatch):
+def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(
+    discs: Dataset, runs_folder: Path, monkeypatch, here
+):
     """The killed one is another process; what it left half written does not matter."""
     config = variant_config("noise", 3, 120)
     folder = store.folder_of(config, discs)
@@ -354,8 +355,10 @@ def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(
     interrupted = time.monotonic()
     os.kill(other.pid, signal.SIGINT)
     other.join(20)
-    assert time.monotonic() - interrupted < 5
-    assert other.exitcode == 1
+    seconds, code = time.monotonic() - interrupted, other.exitcode
+    other.kill()  # or pytest would wait for one that did not end
+    assert seconds < 5
+    assert code == 1
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     held = lock(folder)
     assert held is not None
@@ -364,16 +367,18 @@ def test_ctrl_c_ends_training_within_five_seconds_even_if_its_worker_is_stopped(
 
 def test_two_processes_that_want_one_run_do_not_both_train_it(discs: Dataset, runs_folder: Path, monkeypatch, capsys):
     """The other process is this test: it holds the run's lock, and finishes the run before it lets go."""
-    monkeypatch.setattr(finish, "WORD_SECONDS", 1.0)
+    monkeypatch.setattr(finish, "WORD_SECONDS", 0.2)
     config = variant_config("baseline", 0, 5)
     folder = store.folder_of(config, discs)
     held = lock(folder)
-    ended = []
+    ended, said, until = [], "", time.monotonic() + 60
     waiter = threading.Thread(target=lambda: ended.append(trained_runs(discs, ["baseline"], 1, 5)), daemon=True)
     waiter.start()
-    time.sleep(3)
+    while "nothing has moved for 0 min: other processes have the runs that are left" not in said:
+        assert time.monotonic() < until, said
+        time.sleep(0.05)
+        said += capsys.readouterr().err
     assert not ended
-    assert "nothing has moved for 0 min: other processes have the runs that are left" in capsys.readouterr().err
     state, _, finished = continue_run(
         discs, Planned(config), None, (store.training_code(config), store.scoring_code()), seconds=60
     )
@@ -403,10 +408,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "where",
-    ["wait", "store.write", "submit"],
-)
+@pytest.mark.parametrize("where", ["wait", "store.write", "submit"])
 @pytest.mark.slow
 def test_interrupted_training_keeps_what_it_has_and_lets_go_of_it(
     where, discs: Dataset, runs_folder: Path, monkeypatch
@@ -538,6 +540,8 @@ def start_worker(tmp_path: Path, monkeypatch) -> Iterator[Callable[[], subproces
 @pytest.fixture
 def scheduler(start_worker) -> list[subprocess.Popen[bytes]]:
     """The two workers of a scheduler, both there, so that both get tasks."""
+    from distributed import Client  # not above: processes that import what this file defines need not
+
     both = [start_worker() for _ in range(2)]
     with Client(os.environ["DASK_SCHEDULER_ADDRESS"]) as client:
         client.wait_for_workers(2, timeout=60)
@@ -549,11 +553,11 @@ def test_dask_workers_give_the_same_bits_and_the_runs_of_one_that_dies_go_to_the
 ):
     monkeypatch.setattr(finish, "SAVE_SECONDS", 0)
     killed = when(lambda: "checkpoint.pt" in files(runs_folder), scheduler[0].kill)
-    trained_runs(discs, ["baseline", "dropout"], seeds=1, epochs=100)
+    trained_runs(discs, ["baseline", "dropout"], seeds=1, epochs=60)
     killed.join()
     assert scheduler[0].wait() == -signal.SIGKILL
-    assert same_weights(variant_config("baseline", 0, 100), discs)
-    assert same_weights(variant_config("dropout", 0, 100), discs)
+    assert same_weights(variant_config("baseline", 0, 60), discs)
+    assert same_weights(variant_config("dropout", 0, 60), discs)
     assert files(runs_folder) == ["run.pt", "run.pt"]
     assert worker_processes() == []
 
