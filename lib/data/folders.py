@@ -35,8 +35,8 @@ SPLITS = _table(
 )
 ROLES = _table(
     aside="overlay overlays viz preview previews superpixels visualization annotatedimages tra vague distance",
-    mask="mask masks label labels gt groundtruth manual manual1 trimaps seg segs segmentation segmentations lesion "
-    "anno annotation annotations segmentationclass segmentationobject segmentationclasspng target gtpolyp",
+    mask="mask masks label labels gt groundtruth groundtruths manual manual1 trimaps seg segs segmentation segmentations "
+    "lesion anno annotation annotations segmentationclass segmentationobject segmentationclasspng target gtpolyp",
     image="image images img imgs original originals jpegimages input data source frame frames",
 )
 # Of folders, or of words of masks' names, that one set has: which is meant, and which are left out then.
@@ -292,6 +292,7 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
     unclear = {file.split for file in (files if broken else free.values())}  # where a mask may be an image's own
     beside = {mask.path.parent for mask in masks}  # where an image without mask has lost it
     stems = Counter((image.split, image.stem) for image in images)
+    twice = {split for (split, _), number in stems.items() if number > 1} - {mask.split for mask in masks}  # two roles?
     seen: dict[tuple[object, ...], Path] = {}
     pairs, bare = [], []
     for image in images:
@@ -299,7 +300,7 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
         twin = seen.setdefault((image.split, image.others, image.stem), image.path)
         if twin != image.path:
             found.wrong(image.path, f"one picture called {image.stem}", f"{twin.name} as well")
-        elif not of_one and image.split not in unclear and image.path.parent not in beside:
+        elif not of_one and image.split not in unclear | twice and image.path.parent not in beside:
             bare.append(image.path)
         elif not of_one and image.stem not in broken:
             near = difflib.get_close_matches(image.stem, free, 1, 0.5)
@@ -327,7 +328,7 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
         found.told[what] = f"{len(paths)} in {_places(folder, paths)}"
     groups = sorted({pair.group or "" for pair in pairs})
     unlike = len({re.sub("[0-9]", "", group) for group in groups}) == len(groups) < FEW_GROUPS  # no normal_1, normal_2
-    classes = unlike and any(map(CLASSES.search, groups))
+    classes = unlike and len(groups) > 1 and any(map(CLASSES.search, groups))
     if classes:
         found.told["groups"] = f"none known: {few(groups)} are taken for classes; else write groups.csv"
     if classes or not (1 < len(groups) < len(pairs) and all(groups)):

@@ -166,14 +166,17 @@ def _white_first(palette: np.ndarray, values: np.ndarray) -> bool:
 def _neither(values: np.ndarray, levels: np.ndarray) -> float | None:
     """Returns the share of pixels between two values that nearly all others are near, None where there are no such two.
 
-    Numbers up to 63 beside 255, as classes with a void border have, are no smooth edge; nor is one grey between two.
+    Numbers up to 63 beside 255, as classes with a void border have, are no smooth edge; nor is one grey between two,
+    be it blurred.
     """
     low, high = int(levels[0]), int(levels[-1])
     if values.dtype != np.uint8 or high - low < 128 or len(levels) < 4 or levels[-2] < 64:
         return None
     part = (values.astype(np.float32) - low) / (high - low)
-    neither, near_high = float(((part > 0.1) & (part < 0.9)).mean()), float((part >= 0.9).mean())
-    return neither if neither <= NEITHER and neither < near_high else None
+    between = part[(part > 0.1) & (part < 0.9)]
+    neither, near_high = between.size / part.size, float((part >= 0.9).mean())
+    grey = neither > 0.005 and (abs(between - np.median(between)) < 0.05).mean() > 0.6
+    return neither if neither <= NEITHER and neither < near_high and not grey else None
 
 
 def _in_one_piece(values: np.ndarray, levels: np.ndarray) -> bool:
@@ -197,7 +200,7 @@ def _hint(levels: Sequence[int]) -> str:
     elif len(levels) <= 32 and levels[-1] < 64:
         hint = f"classes, or objects in pieces; {ask}"
     else:
-        hint = f"greys want a threshold first, or {ask}"
+        hint = "greys want a threshold first" + f", or {ask}" * (len(levels) < 9)
     return f"{len(levels)}: {', '.join(map(str, levels[:4]))}{', ...' * (len(levels) > 4)}; {hint}"
 
 

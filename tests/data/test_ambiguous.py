@@ -171,6 +171,8 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a trimap of black, grey, white": (
         masks(lambda i: np.where(np.roll(disc(i), 1, 0) ^ disc(i), 128, grey(disc(i))).astype(np.uint8)),
         REFUSED, "threshold"),
+    "a trimap of black, grey, white in JPEG": (
+        masks(lambda i: np.maximum(grey(disc(i)), grey(parts(i)[1]) // 2), ".jpg", quality=90), REFUSED, "threshold"),
     "a void border": (
         masks(lambda i: np.where(np.roll(disc(i), 1, 0) ^ disc(i), 255, disc(i)).astype(np.uint8)),
         REFUSED, "void border, which scores cannot leave out"),
@@ -257,6 +259,9 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "all in one folder that is called after a test": (
         both(moved("masks/*", "polyps test/masks/{}.png"), moved("images/*", "polyps test/images/{}.png")),
         READ, "divided here"),
+    "test masks in a folder of another name": (
+        both(split_in("train", "test"), lambda d: (d / "test/masks").rename(d / "test/msk")),
+        REFUSED, "test/msk/c1.png: expected a mask of its name"),
     "train and test, of which one has no masks": (
         both(split_in("train", "test"), lambda d: [path.unlink() for path in d.glob("test/masks/*")]),
         READ, "left out: images without masks: 4 in test/images/"),
