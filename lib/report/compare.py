@@ -191,10 +191,6 @@ def _text(value: Any) -> str:
     return "—" if value is None else str(value)
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
-
-
 def _uri(picture: bytes) -> str:
     kind = "webp" if picture.startswith(b"RIFF") else "svg+xml"
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
@@ -220,7 +216,7 @@ def compare_reports(given: Sequence[tuple[str, str]]) -> Path:
     everything = differences(*results)
     settings = {name: values for part in SETTINGS for name, values in everything.items() if name.split(".")[0] == part}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True, trim_blocks=True)
-    environment.filters.update(text=_text, signed=_signed, uri=_uri)
+    environment.filters.update(text=_text, uri=_uri)
     page = environment.get_template("compare.html.j2").render(
         reports=reports,
         style=(TEMPLATE / "style.css").read_text(encoding="utf-8"),
