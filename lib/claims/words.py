@@ -351,20 +351,11 @@ def epoch_cost(dropout: Sequence[Run], baseline: Sequence[Run]) -> str:
 
 
 def share_of_epochs(evidence: Evidence) -> str:
-    """Returns how much of dropout's gain in test score is longer training, and how much dropout."""
-    sentences, n_seeds = [], 0
-    for metric, score in SCORES.items():
-        found = contrasts(evidence, metric)
-        effects = [found[variant, "test"] for variant in ("longer", "dropout")]
-        n_seeds = min(effect.n_seeds for effect in effects)
-        longer, dropout = (with_interval(effect.over_seeds or effect.over_patients, n_seeds) for effect in effects)
-        sentences.append(
-            f"Training the baseline as long as dropout changes its test {score} by {longer}; dropout itself, compared "
-            f"with that, by {dropout}."
-        )
-    if n_seeds >= FEWEST_SEEDS:
-        sentences.append("The intervals are over other seeds, on these images.")
-    return " ".join(sentences)
+    """Returns how much of the gain in test score that the study saw with dropout is longer training."""
+    effects = [contrasts(evidence, metric)["longer", "test"] for metric in SCORES]
+    dsc, dice = (with_interval(effect.over_seeds or effect.over_patients, effect.n_seeds) for effect in effects)
+    over = ", in intervals over other seeds on these images" * (effects[0].n_seeds >= FEWEST_SEEDS)
+    return f"Training the baseline as long as dropout changes its test score by {dsc} in DSC and {dice} in Dice{over}."
 
 
 def penalty_share(penalty: float, cross_entropy: float) -> str:

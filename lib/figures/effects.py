@@ -92,7 +92,10 @@ def figure_effects(number: int, judged: Sequence[Judgement | NotRun], dataset: s
         panels[-1].axvline(0, color="black", linewidth=0.8)
         panels[-1].set(xlabel="rank correlation", xlim=(-1, 1))
         panels[-1].grid(axis="y", visible=False)
-    labels = {one.claim.id: f"{one.claim.id}: {one.measure}" for one in drawn}
+    ends = [end for ax in panels[:2] for end in ax.get_xlim()]
+    for ax in panels[:2]:
+        ax.set_xlim(min(ends), max(ends))
+    labels = {one.claim.id: f"{one.claim.id} {'→' if one.claim.claimed > 0 else '←'} {one.measure}" for one in drawn}
     panels[0].set_yticks(range(len(ids)), [fill(labels[name], 36) for name in ids])
     panels[0].tick_params(axis="y", pad=158)  # lines of a label start at one place, whatever font a browser has
     for text in panels[0].get_yticklabels():
@@ -126,7 +129,8 @@ def _caption(
             " Dark lines: 95% intervals for other patients. Pale lines: for other seeds, with these images fixed. Both "
             f"are adjusted for {len(PRIMARY)} contrasts where a claim is among them."
         )
-    caption += f" How to read it: right of 0 is an increase; effects in the grey band, below {MARGIN}, hardly matter"
+    caption += " How to read it: right of 0 is an increase; arrows: what the claim asserts; "
+    caption += f"effects in the grey band, below {MARGIN}, hardly matter"
     caption += ", and an interval inside it rules out larger ones." if intervals else "."
     if far:
         caption += " Beyond 0.05 the axes are logarithmic."

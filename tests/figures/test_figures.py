@@ -300,6 +300,9 @@ def test_effects_of_few_runs_are_counted_but_have_no_interval():
     for figure in (few, many):
         assert figure.caption.startswith("Estimated effects larger than 0.01: 1 of 2 in DSC and 1 of 1 in Dice. ")
         assert "How to read it: right of 0 is an increase" in figure.caption
+        dsc, dice = figure.axes
+        assert dsc.get_xlim() == dice.get_xlim()
+        assert [text.get_text() for text in dsc.get_yticklabels()] == ["C3a → test score", "C3c → test score"]
     assert (intervals(few), "interval" in few.caption) == (0, False)
     assert (intervals(many), "95% intervals for other patients" in many.caption) == (4, True)
 
