@@ -73,8 +73,13 @@ def _kinds(folder: Path, problems: Sequence[Problem]) -> list[str]:
     kinds = defaultdict(list)
     for problem in problems:
         file = problem.file.removeprefix(f"{folder}").lstrip(os.sep) or "the folder"
-        kinds[problem.expected].append(f"{file} ({problem.found})")
-    return [f"{len(files)} x expected {expected}: {few(files, 3)}" for expected, files in kinds.items()]
+        kinds[problem.expected].append((file, problem.found))
+    lines = []
+    for expected, files in kinds.items():
+        finds = {found for _, found in files}
+        each = few([f"{file} ({found})" if len(finds) > 1 else file for file, found in files], 3)
+        lines.append(f"{len(files)} x expected {expected}: {each}" + f" ({files[0][1]})" * (len(finds) == 1))
+    return lines
 
 
 def _draw(dataset: Dataset, file: Path) -> None:

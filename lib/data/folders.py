@@ -35,8 +35,9 @@ SPLITS = _table(
 )
 ROLES = _table(
     aside="overlay overlays viz preview previews superpixels visualization annotatedimages tra vague distance",
-    mask="mask masks label labels gt groundtruth groundtruths manual manual1 trimaps seg segs segmentation segmentations "
-    "lesion anno annotation annotations segmentationclass segmentationobject segmentationclasspng target gtpolyp",
+    mask="mask masks label labels gt groundtruth groundtruths manual manual1 trimaps seg segs segmentation "
+    "segmentations lesion anno annotation annotations target gtpolyp "
+    "segmentationclass segmentationobject segmentationclasspng",
     image="image images img imgs original originals jpegimages input data source frame frames",
 )
 # Of folders, or of words of masks' names, that one set has: which is meant, and which are left out then.
@@ -380,6 +381,8 @@ def find_pairs(folder: Path, test_fraction: float) -> Found:
         return found
 
     pairs = _pair_up(folder, files, found)
+    if found.problems and not pairs:
+        return found
     present = {pair.split for pair in pairs}
     exact = (part.lower() in SPLITS for path in pictures for part in path.relative_to(folder).parts)
     alone = present == {"train"} != splits or (len(splits) == 1 and not any(exact))  # train/ wants one called test

@@ -477,8 +477,7 @@ def test_check_answers_four_questions_of_a_folder_with_problems(folder: Path, ca
     out, err = capsys.readouterr()
     kinds = [
         "1 x expected a readable image: Test/image_00.png (no PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000)",
-        "4 x expected a mask of its name: Train/image_00.png (none), Train/image_01.png (none), "
-        "Train/image_02.png (none) and 1 more",
+        "4 x expected a mask of its name: Train/image_00.png, Train/image_01.png, Train/image_02.png and 1 more (none)",
     ]
     text = re.sub(r"Read as:\n(  .*\n)+", "", out)
     assert text == "\n".join(
