@@ -236,6 +236,18 @@ def verdict_rows(results: dict) -> list[str]:
     ]
 
 
+def judged_otherwise(results: dict, than: dict) -> str:
+    """The sentence of docs/verdicts.md on verdicts over seeds that are not those of another reference."""
+    seeds = {(claim["id"], claim["metric"]): claim["verdict_seeds"] for claim in than["claims"]}
+    changed = [
+        f"{claim['id']} in {SCORES[claim['metric']]} ({claim['verdict_seeds']}, in colours {before})"
+        for claim in results["claims"]
+        if claim["verdict_seeds"] != (before := seeds[claim["id"], claim["metric"]])
+        and "undecided" not in (before, claim["verdict_seeds"])
+    ]
+    return f"On these images it settles otherwise: {'; '.join(changed)}."
+
+
 def dropouts_merit(results: dict) -> str:
     """The sentence of docs/verdicts.md on what the study took for dropout's merit."""
     dsc, dice = (judgement(claim) for claim in results["claims"] if claim["id"] == "C4d")
@@ -286,6 +298,8 @@ def test_the_verdicts_in_the_docs_are_those_of_the_committed_results(path: Path)
 
 def test_the_docs_say_more_of_the_studys_images(warwick: dict):
     page, results = (ROOT / "docs" / "verdicts.md").read_text(), warwick
+    unmixed = json.loads((ROOT / "reports" / "reference" / "warwick-unmixed" / "results.json").read_text())
+    assert judged_otherwise(unmixed, warwick) in " ".join(page.split())
     assert "\n".join(what_is_open(results)) in page
     assert dropouts_merit(results) in " ".join(page.split())
     assert f"> {explain(*(judgement(claim) for claim in results['claims'] if claim['id'] == 'C1'))}\n" in page
