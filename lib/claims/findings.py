@@ -12,6 +12,7 @@ from scipy.stats import entropy
 from lib.claims.evidence import SCORES
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN
 from lib.claims.words import number
+from lib.evaluation import THRESHOLD
 from lib.runs.plan import comparator
 from lib.runs.run import History
 
@@ -78,7 +79,7 @@ def learning_result(
     effects = {metric: fmean(ends[metric]) - fmean(behind[metric]) for metric in SCORES}
     if all(abs(effect) < MARGIN for effect in effects.values()):
         listed = " and ".join(f"{number(effect)} in {SCORES[metric]}" for metric, effect in effects.items())
-        return f"{label} changes nothing that one can see: the end of its test curves differs by {listed}."
+        return f"{label} changes the mean test score by less than {MARGIN}: {listed}."
     several = len(baseline) > 1
     listed = " and ".join(
         f"{_beside(effect)} the baseline in test {SCORES[metric]}"
@@ -116,7 +117,11 @@ def _answer(results: Mapping[str, Any]) -> str:
         within = all(abs(effect) <= max(scores) - min(scores) for effect in _effects(results).values())
         return "On these runs, not measurably." if within else "So few runs cannot tell."
     dsc, dice = (_shown_to_help(results, metric) for metric in SCORES)
-    return f"On these images, {dsc}." if dsc == dice else f"On these images, {dsc} by DSC, and {dice} by Dice."
+    return (
+        f"On these images, {dsc}."
+        if dsc == dice
+        else f"On these images, {dsc} by DSC, and {dice} by Dice at a threshold of {THRESHOLD}."
+    )
 
 
 def _shown_to_help(results: Mapping[str, Any], metric: str) -> str:
@@ -125,7 +130,7 @@ def _shown_to_help(results: Mapping[str, Any], metric: str) -> str:
         for claim in results["claims"]
         for name, verdict in [HELPS.get(claim["id"], ("", ""))]
         if claim["metric"] == metric and claim["verdict_seeds"] == verdict
-    ] or ["none"]
+    ] or ["none of the variants"]
     return f"{', '.join(first)} and {last} are shown to help" if first else f"{last} is shown to help"
 
 
@@ -172,7 +177,7 @@ def _gap(results: Mapping[str, Any]) -> str:
         shown += f", {size} than test scores differ from seed to seed ({max(test) - min(test):.3f})"
     if gap > MARGIN:
         return f"The baseline scores higher on images that it was trained on: {shown}."
-    return f"There is no overfitting to cure: {shown}."
+    return f"The baseline does not score {MARGIN} higher on images that it was trained on: {shown}."
 
 
 def _effects(results: Mapping[str, Any]) -> dict[str, float]:
@@ -191,11 +196,14 @@ def _variants(results: Mapping[str, Any]) -> str:
     listed = ", ".join(f"{label} {number(effect)}" for label, effect in effects.items())
     if len(scores) == 1:
         return f"Changes in test DSC ({listed}) are those of one run each: the seed alone may cause as much."
-    spread = max(scores) - min(scores)
+    spread, longer = max(scores) - min(scores), ""
+    if "longer" in results["variants"]:
+        gain = fmean(_test_scores(results["variants"]["longer"], "dsc")) - fmean(scores)
+        longer = f" Training the baseline as long as dropout changes it by {number(gain)}."
     larger = [label for label, effect in effects.items() if abs(effect) > spread]
     if not larger:
-        return f"No variant changes the mean test DSC by as much as seeds do ({listed}; seeds {spread:.3f})."
-    return f"More than seeds do ({spread:.3f}), {' and '.join(larger)} changed the mean test DSC ({listed})."
+        return f"No variant changes the mean test DSC by as much as seeds do ({listed}; seeds {spread:.3f}).{longer}"
+    return f"More than seeds do ({spread:.3f}), {' and '.join(larger)} changed the mean test DSC ({listed}).{longer}"
 
 
 def headline_numbers(results: Mapping[str, Any]) -> list[tuple[str, str]]:

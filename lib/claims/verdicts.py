@@ -415,7 +415,7 @@ def _judgement(
         is_open = _is_open(rule(estimate, n_runs, claim.claimed), n_runs)
         return to_decide(estimate, variance, claim.bound, claim.claimed) if is_open else None
 
-    found = {
+    found: dict[str, Any] = {
         "measure": claim.measure,
         "verdict": rule(over_patients, measured.n_runs, claim.claimed),
         "verdict_seeds": rule(over_seeds, measured.n_seeds, claim.claimed) if over_seeds else None,
@@ -425,7 +425,15 @@ def _judgement(
         "needed": needed(over_patients, measured.variance, measured.n_runs),
         "needed_seeds": needed(over_seeds, of_seeds, measured.n_seeds) if over_seeds and of_seeds else None,
     }  # fmt: skip
-    return kind(claim=claim, metric=metric, **found | other)
+    found |= other
+    for verdict, size in (("verdict", "needed"), ("verdict_seeds", "needed_seeds")):
+        if found[verdict] != "undecided":  # by the claim's own rule, though its effect is open
+            found[size] = None
+    if claim.bound:  # decided by the test of non-inferiority
+        for name in ("estimate", "over_seeds"):
+            if one := found[name]:
+                found[name] = replace(one, p_value=p_noninferior(one, claim.claimed))
+    return kind(claim=claim, metric=metric, **found)
 
 
 def _is_open(verdict: Verdict, n_runs: int) -> bool:
@@ -458,7 +466,7 @@ def _judge_contrast(
         for name, quantity in (("test score", "test"), ("gap", "gap")):
             also[f"{name}, adjusted for {len(PRIMARY)}"] = over_patients[quantity]
     fell_here, fell = (_gap_fell(table[metric], claim.variant, other) for table in (evidence.by_image, scores))
-    judged = _judgement(
+    return _judgement(
         claim,
         metric,
         chosen,
@@ -466,11 +474,6 @@ def _judge_contrast(
         verdict_seeds=_contrast_verdict(claim, over_seeds, chosen.n_seeds, fell_here),
         also=also,
     )
-    if not claim.bound or judged.over_seeds is None:
-        return judged
-    both = {"estimate": judged.estimate, "over_seeds": judged.over_seeds}  # decided by the test of non-inferiority
-    tested = {name: replace(one, p_value=p_noninferior(one, claim.claimed)) for name, one in both.items()}
-    return replace(judged, **tested)  # type: ignore[arg-type]
 
 
 def _equal_epochs(evidence: Evidence, metric: str, quantity: str) -> Effect | None:

@@ -75,7 +75,9 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     if dsc.n_runs < FEWEST_SEEDS:  # an interval of so few would be wider than the scores' range, or mean little
         return ""
     both, who = (dsc, dice), "patients" if dsc.n_patients else "images"
-    sentences = _would_decide({SCORES[one.metric]: one.needed_seeds for one in both if one.needed_seeds}, "runs")
+    sentences = _would_decide(
+        {SCORES[o.metric]: o.needed_seeds for o in both if o.verdict_seeds == "undecided"}, "runs"
+    )
     if np.isnan(dsc.estimate.ci_low):
         return " ".join([*sentences, "There is no interval: too few runs or patients, or scores that do not differ."])
     if dsc.claim.id == "C5c":
@@ -85,7 +87,7 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         sentences.append(f"It is supported, though an effect below {MARGIN} hardly matters.")
     margin = dsc.estimate.smallest_margin if isinstance(dsc.estimate, Estimate) else np.nan
     if dsc.verdict == "undecided" and not dsc.claim.bound and np.isfinite(margin):
-        sentences.append(f"In DSC, a margin of {margin:.3f} in place of {MARGIN} would make it not supported.")
+        sentences.append(f"For other {who}, the effect in DSC is shown to be smaller than {margin:.3f}.")
     needed = {SCORES[one.metric]: one.needed for one in both if one.verdict == "undecided"}
     sentences += _would_decide(needed, "divisions" if dsc.n_divisions else "runs", who)
     if ruled_out := [_ruled_out(one) for one in both if _is_open(one)]:
@@ -98,9 +100,9 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
     ]
     if isinstance(dsc, DepthJudgement) and isinstance(dice, DepthJudgement):
         sentences.append(
-            f"In Dice, {dice.untrained} of {dsc.n_runs} runs of the deeper network and {dice.untrained_shallower} of "
-            f"the shallower end no more than {MARGIN} above that answer; in DSC, {dsc.untrained} and "
-            f"{dsc.untrained_shallower}."
+            f"Runs whose training score is at most {MARGIN} above that answer: in Dice, {dice.untrained} of "
+            f"{dsc.n_runs} of the deeper network and {dice.untrained_shallower} of the shallower; in DSC, "
+            f"{dsc.untrained} and {dsc.untrained_shallower}."
         )
         if dsc.first_gradients:
             deeper, shallower = (dsc.first_gradients[name] for name in ("deeper", "baseline"))
@@ -140,7 +142,7 @@ def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "")
             return f"more than {MOST_RUNS} {runs}"
         if needed.n_patients:
             return f"about {needed.n_patients} {who} like these"
-        return f"more than {MOST_PATIENTS} times as many {who}, or more of both"
+        return f"more than {MOST_PATIENTS} times as many {who}, or more {who} and {runs}"
 
     told = [
         f"in {score} {size(one)}, if {'there is no effect' if one.no_effect else 'the effect is as estimated'}"
@@ -148,9 +150,10 @@ def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "")
         if one
     ]
     not_by_runs = who and not any(one and one.n_runs for one in needed.values())
-    alone = f" More {runs} alone would not do." if not_by_runs else ""
-    here = "" if who else " on these images"
-    return [f"Deciding it{here} with a power of {POWER:.0%} takes {'; '.join(told)}.{alone}"] if told else []
+    alone = f" More {runs} alone would not suffice." if not_by_runs else ""
+    where = f"for other {who}" if who else "on these images"
+    sized = f"To settle it {where} with a power of {POWER:.0%}, a new study needs {'; '.join(told)}.{alone}"
+    return [sized] if told else []
 
 
 def effects_table(evidence: Evidence, variant: str) -> pd.DataFrame:
@@ -211,9 +214,12 @@ def further_variants(evidence: Evidence) -> pd.DataFrame:
                     row[f"test {score}: {question}"] = f"{word} {with_interval(estimate, n_runs)}".lstrip()
     table = pd.DataFrame(rows).T
     better = [label for label, row in rows.items() if row["test DSC: other seeds"].startswith("better")]
+    few = len(evidence.by_image.index.unique("seed")) < FEWEST_SEEDS
     table.attrs["caption"] = (
-        f"Better in test DSC on these images: {', '.join(better) or 'none'}. Variants that no claim is about; their "
-        "intervals are exploratory, and not adjusted for their number."
+        f"Fewer than {FEWEST_SEEDS} runs do not show whether a variant is better. Variants that no claim is about."
+        if few
+        else f"Better in test DSC on these images: {', '.join(better) or 'none'}. Variants that no claim is about; "
+        "their intervals are exploratory, and not adjusted for their number."
     )
     return table
 
@@ -346,7 +352,7 @@ def epoch_cost(dropout: Sequence[Run], baseline: Sequence[Run]) -> str:
     of_dropout, of_baseline = (median(s for run in runs for s in run.seconds) for runs in (dropout, baseline))
     return (
         f"An epoch of dropout takes {of_dropout / of_baseline:.2g} times as long as one of the baseline, by the "
-        f"medians ({of_dropout:.2g} and {of_baseline:.2g} s); what else the machine did meanwhile is in both."
+        f"medians ({of_dropout:.2g} and {of_baseline:.2g} s); both include whatever else the machine was doing."
     )
 
 

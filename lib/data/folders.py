@@ -282,6 +282,8 @@ def _pair_up(folder: Path, files: list[_File], found: Found) -> list[Pair]:
         names = {name for file in kept for name in file.names}
         out = {name for name in names if re.fullmatch(others, name)}
         rest = [file for file in kept if out.isdisjoint(file.names)]
+        if meant == "png" and not {file.stem for file in kept} <= {file.stem for file in rest}:
+            continue  # other images, not the same ones in another format
         if any(re.fullmatch(meant, name) for name in names - out):
             kept = rest if {file.role for file in rest} == {file.role for file in kept} else kept
     found.leave_out(folder, sorted({file.path for file in files} - {file.path for file in kept}))
@@ -507,6 +509,8 @@ def _add_groups(folder: Path, pairs: list[Pair], tables: list[Path], found: Foun
     rows = {
         (_stem(key[0]), *(SPLITS.get(split.lower(), split) for split in key[1:])): row for key, row in table.items()
     }
+    if len(rows) < len(table):
+        found.wrong(file, "one row for each image", "two with one name but for their suffixes")
     for key in rows.keys() - set(keys):
         if kind != GRADES and not before:
             found.wrong(file, "rows for images of this folder", f"one for {' in '.join(key)}")

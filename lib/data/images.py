@@ -167,13 +167,17 @@ def _neither(values: np.ndarray, levels: np.ndarray) -> float | None:
     """Returns the share of pixels between two values that nearly all others are near, None where there are no such two.
 
     Numbers up to 63 beside 255, as classes with a void border have, are no smooth edge; nor is one grey between two,
-    be it blurred.
+    be it blurred, or a level that fills areas.
     """
     low, high = int(levels[0]), int(levels[-1])
     if values.dtype != np.uint8 or high - low < 128 or len(levels) < 4 or levels[-2] < 64:
         return None
     part = (values.astype(np.float32) - low) / (high - low)
-    between = part[(part > 0.1) & (part < 0.9)]
+    middle = (part > 0.1) & (part < 0.9)
+    areas = ndimage.minimum_filter(values, 3) == ndimage.maximum_filter(values, 3)
+    if areas[middle].mean() > 0.1 if middle.any() else False:
+        return None
+    between = part[middle]
     neither, near_high = between.size / part.size, float((part >= 0.9).mean())
     grey = neither > 0.005 and (abs(between - np.median(between)) < 0.05).mean() > 0.6
     return neither if neither <= NEITHER and neither < near_high and not grey else None

@@ -88,7 +88,8 @@ def _rows(one: Judgement) -> list[str]:
     rows = []
     for question, found, verdict, n_runs in questions:
         enough = n_runs >= FEWEST_SEEDS
-        bounds, runs = ((found.ci_low, found.ci_high), ()) if enough else ((), one.by_run)
+        bounds = (found.ci_low, found.ci_high) if enough else ()
+        runs = one.by_run if not enough and n_runs == len(one.by_run) else ()  # else they are of the other question
         drawn = draw_effect(one.claim.id, found.effect, bounds, runs) if isfinite(found.effect) else ""
         label = f"{SCORES[one.metric]}, {question}" if len(questions) > 1 or enough else SCORES[one.metric]
         rows.append(

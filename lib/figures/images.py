@@ -161,20 +161,22 @@ def what_is_missed(mask_true: Bool[np.ndarray, "height width"], mask_pred: Bool[
     if not mask_pred.any():
         return "nothing found"
     missed, alarms = (mask_true & ~mask_pred).sum(), (mask_pred & ~mask_true).sum()
+    lost = f"{_share(missed / mask_true.sum())} of the foreground missed"
     if alarms > missed:
-        return f"{_share(mask_pred.mean())} predicted as foreground, where {_share(mask_true.mean())} is"
+        called = f"{_share(alarms / (~mask_true).sum())} of the background called foreground"
+        return f"{called}, {lost}" if missed else called
     objects = label(mask_true)
     sizes, found = (np.bincount(objects[mask], minlength=objects.max() + 1) for mask in (mask_true, mask_pred))
     large = np.flatnonzero(sizes >= LARGE * sizes[1:].sum())
-    lost, count = int((2 * found[large] < sizes[large]).sum()), len(large)
-    if not lost:
-        return f"{_share(missed / mask_true.sum())} of the foreground missed"
+    mostly, count = int((2 * found[large] < sizes[large]).sum()), len(large)
+    if not mostly:
+        return lost
     if count == 1:
-        return "the only large object missed"
+        return "the only large object mostly missed"
     return (
-        f"{'both' if count == 2 else f'all {count}'} large objects missed"
-        if lost == count
-        else (f"{lost} of {count} large objects missed")
+        f"{'both' if count == 2 else f'all {count}'} large objects mostly missed"
+        if mostly == count
+        else (f"{mostly} of {count} large objects mostly missed")
     )
 
 

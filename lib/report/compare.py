@@ -184,7 +184,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch("[0-9a-f]{40,}", value):
         return value[:12]
     if isinstance(value, float):
-        return f"{value:.3f}".replace("-", "−") if 0.1 <= abs(value) < 10 else f"{value:.3g}".replace("-", "−")
+        return f"{value:.5g}".replace("-", "−")
     if isinstance(value, list) and len(value) > 4:
         numbers = [one for one in value if isinstance(one, int | float)]
         return f"{len(value)} values" + (f", mean {mean(numbers):.6g}" if numbers else "")

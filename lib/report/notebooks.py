@@ -134,8 +134,9 @@ def incomplete_cell(notebook: NotebookNode) -> str | None:
 
 
 def public_path(dataset: str) -> str:
-    """Returns a dataset's path as a report may tell it: relative as it was given, absolute without its folders."""
-    return f".../{Path(dataset).name}" if Path(dataset).is_absolute() else dataset
+    """Returns a dataset's path as a report may tell it: as it was given, without its folders outside the project."""
+    outside = Path(dataset).is_absolute() or ".." in Path(dataset).parts or dataset.startswith("~")
+    return f".../{Path(dataset).name}" if outside else dataset
 
 
 def kernel_environment(folder: Path) -> dict[str, str]:

@@ -46,8 +46,12 @@ def load_network(report: Path) -> tuple[nn.Module, Precision, tuple[float, float
         kept = json.loads((models / "configurations.json").read_bytes())
         results = json.loads((report / "results.json").read_bytes())
         variants = results["variants"] | results["side"].get("possible", {})
-        dice = {name: mean(run["test"]["dice"] or 0.0 for run in of["runs"]) for name, of in variants.items()}
-    except (OSError, ValueError, KeyError):
+        dice = {
+            name: mean(run["test"]["dice"] or 0.0 for run in of["runs"])
+            for name, of in variants.items()
+            if any(model.startswith(f"{name}-seed-") for model in kept["models"])
+        }
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"reports/{report.name}: expected a report with models/configurations.json, found none; make report first"
         ) from None

@@ -143,7 +143,7 @@ def test_an_open_claim_says_what_would_decide_it_and_a_decided_one_does_not(data
     assert (opened.verdict, opened.needed.no_effect, opened.needed.n_runs) == ("undecided", False, None)
     assert (decided.verdict, decided.needed) == ("not supported", None)
     assert f"in DSC about {opened.needed.n_patients} patients like these, if the effect" in explain(opened, opened)
-    assert "Deciding it" not in explain(decided, decided)
+    assert "To settle it" not in explain(decided, decided)
     assert claim_results(opened)["needed"] == {
         "no_effect": False, "n_runs": None, "n_patients": opened.needed.n_patients
     }  # fmt: skip
@@ -156,16 +156,19 @@ def test_what_would_decide_a_claim_is_said_for_each_score_and_question():
     dsc = replace(judgement(rest), needed=needed, needed_seeds=replace(needed, n_runs=None), n_divisions=8)
     dice = replace(dsc, metric="dice", needed=Needed(no_effect=False, n_runs=None, n_patients=40), needed_seeds=None)
     text = explain(dsc, dice)
-    assert "Deciding it on these images with a power of 80% takes in DSC more than 100 runs, if there is no" in text
     assert (
-        "Deciding it with a power of 80% takes in DSC about 14 divisions, if there is no effect; in Dice about 40 "
-        "patients like these, if the effect is as estimated." in text
+        "To settle it on these images with a power of 80%, a new study needs in DSC more than 100 runs, if there is no"
+        in text
+    )
+    assert (
+        "To settle it for other patients with a power of 80%, a new study needs in DSC about 14 divisions, if there is "
+        "no effect; in Dice about 40 patients like these, if the effect is as estimated." in text
     )
     assert "More divisions alone" not in text
     beyond = replace(needed, n_runs=None)
     patients_alone = explain(replace(dsc, needed=beyond), dice)
-    assert "more than 20 times as many patients, or more of both, if" in patients_alone
-    assert "as estimated. More divisions alone would not do." in patients_alone
+    assert "more than 20 times as many patients, or more patients and divisions, if" in patients_alone
+    assert "as estimated. More divisions alone would not suffice." in patients_alone
     assert "about 14" not in explain(replace(dsc, verdict="supported"), dice)
 
 

@@ -16,7 +16,7 @@ from lib.claims.evidence import SCORES
 from lib.claims.intervals import FEWEST_SEEDS, Needed
 from lib.claims.reference import compare, final_scores, reference_for
 from lib.claims.verdicts import CLAIMS, NotRun
-from lib.claims.words import _would_decide, explain, number, with_interval
+from lib.claims.words import _would_decide, explain, with_interval
 from lib.data.dataset import Dataset
 from lib.data.reading import load_dataset
 from lib.evaluation import METRICS
@@ -245,16 +245,17 @@ def judged_otherwise(results: dict, than: dict) -> str:
         if claim["verdict_seeds"] != (before := seeds[claim["id"], claim["metric"]])
         and "undecided" not in (before, claim["verdict_seeds"])
     ]
-    return f"On these images it settles otherwise: {'; '.join(changed)}."
+    return f"Settled for both inputs, but differently: {'; '.join(changed)}."
 
 
 def dropouts_merit(results: dict) -> str:
     """The sentence of docs/verdicts.md on what the study took for dropout's merit."""
     dsc, dice = (judgement(claim) for claim in results["claims"] if claim["id"] == "C4d")
-    longer = dsc.also["longer training alone, of the baseline"].effect
+    before, longer = (with_interval(dsc.also[name]) for name in dsc.also)
     return (
-        f"Trained as long as dropout, the baseline gains {number(longer)} in test DSC on other patients; dropout, "
-        f"compared with that, {number(dsc.estimate.effect)} in DSC and {number(dice.estimate.effect)} in Dice."
+        f"On other patients, training the baseline as long as dropout changes its test DSC by {longer}; compared with "
+        f"that, dropout changes it by {with_interval(dsc.estimate)}, and Dice by {with_interval(dice.estimate)}. As "
+        f"the study compared them, the change in DSC is {before}."
     )
 
 
@@ -288,6 +289,11 @@ def test_the_readme_says_what_the_committed_results_say(warwick: dict):
         counts = ", ".join(f"{numbers[in_dsc[word]]} {word}" for word in words)
         assert f"{question}: {counts}" in readme
         assert in_dsc["not run"] == 2
+    judged = {claim["id"]: judgement(claim) for claim in warwick["claims"] if claim["metric"] == "dsc"}
+    assert (judged["C3a"].verdict_seeds, judged["C5d"].verdict_seeds) == ("not supported", "supported")
+    assert abs(judged["C5d"].over_seeds.ci_low) < 0.01  # nor does it lose as much
+    assert judged["C4d"].also["longer training alone, of the baseline"].ci_low > 0 > judged["C4d"].over_seeds.effect
+    assert "noise and L2 change less than 0.01, and longer training gains, not dropout" in readme
     assert "two are not tested yet" in readme
 
 

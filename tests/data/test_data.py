@@ -47,6 +47,14 @@ def test_masks_of_zero_and_any_other_value_are_read(foreground, folder: Path, di
     np.testing.assert_array_equal(load_dataset(str(folder)).train.masks[0], discs.train.masks[0])
 
 
+def test_levels_that_fill_areas_are_classes_and_no_smooth_edge(folder: Path):
+    mask = np.zeros((16, 16), np.uint8)
+    mask[:3, :4], mask[4:7, :4], mask[8:] = 85, 170, 255
+    Image.fromarray(mask).save(folder / "Train" / "label_00.png")
+    with pytest.raises(UserError, match="expected a mask of two values"):
+        load_dataset(str(folder))
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_masks_without_foreground_or_without_background_are_read(value, folder: Path):
     Image.fromarray(np.full((16, 16), value, np.uint8)).save(folder / "Train" / "label_00.png")

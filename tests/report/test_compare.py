@@ -143,7 +143,7 @@ def test_a_changed_verdict_comes_with_what_decided_it():
     }
     (changed,) = compare_verdicts(a, b)
     assert (changed["key"], changed["verdicts"]) == ("C1 dsc", ["undecided", "supported"])
-    assert changed["why"] == ["estimate: 0.100 → 0.200"]
+    assert changed["why"] == ["estimate: 0.1 → 0.2"]
     assert compare_verdicts(a, a) == []
 
 

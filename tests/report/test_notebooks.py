@@ -12,7 +12,7 @@ import pytest
 
 from lib._files import ROOT
 from lib.claims.verdicts import CLAIMS, QUOTES
-from lib.report.notebooks import NOTEBOOKS, STUDY_NOTEBOOKS, check_injection, chosen, notebook_parameters
+from lib.report.notebooks import NOTEBOOKS, STUDY_NOTEBOOKS, check_injection, chosen, notebook_parameters, public_path
 from lib.report.parameters import Parameters
 
 INDEX = ROOT / "notebooks" / "0_index.ipynb"
@@ -140,3 +140,10 @@ def test_nbval_notices_a_changed_output(tmp_path: Path):
     changed = nbval()
     assert changed.returncode == 1
     assert "0.668" in changed.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("data/nuclei", "data/nuclei"), ("/a/b", ".../b"), ("../x/b", ".../b"), ("~/b", ".../b")]
+)
+def test_a_report_tells_no_folder_outside_the_project(given: str, told: str):
+    assert public_path(given) == told

@@ -52,12 +52,13 @@ def join(seeds: dict[str, Any], divisions: dict[str, Any]) -> dict[str, Any]:
     for here, elsewhere in zip(seeds["claims"], divisions["claims"], strict=True):
         if elsewhere.get("n_divisions", 0) == here.get("n_divisions", 0):
             claims.append(here)
-        elif here["verdict"] == "not run":  # it is measured in divisions alone
+        elif here["verdict_seeds"] in ("not run", None):  # it is measured in divisions alone
             claims.append(elsewhere)
         else:
             claims.append(elsewhere | {name: here.get(name) for name in OF_SEEDS})
     return seeds | {
-        "provenance": seeds["provenance"] | {"divisions": divisions["provenance"]},
+        "provenance": seeds["provenance"]
+        | {"divisions": [*seeds["provenance"].get("divisions", ()), divisions["provenance"]]},
         "parameters": seeds["parameters"] | {"repeats": divisions["parameters"]["repeats"]},
         "claims": claims,
         "side": {
@@ -102,6 +103,8 @@ def measure(
         .index.unique("variant")
     )
     wanted = {variant: of for variant, of in plan.items() if variant not in known}
+    if not wanted:
+        raise UserError(f"REPEATS={parameters.repeats}: expected something to add to the reference, found it there")
     trained = finished(dataset, chain.from_iterable(wanted.values()), parameters.workers)
     runs = {variant: [trained[planned] for planned in of] for variant, of in wanted.items()}
     kept = [divided.loc[list(known)]] if len(known) else []
