@@ -11,7 +11,7 @@ PREDICT_VARIABLES := IMAGES OUT
 KNOWN := $(REPORT_VARIABLES) $(DATA_VARIABLES) $(PREDICT_VARIABLES) A B MORE FORCE PYTHON YES
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(filter command line,$(origin $v)),$v))
 UNKNOWN := $(filter-out $(KNOWN) MAKE% MFLAGS,$(GIVEN))
-GOALS := help report study why compare verify pdf predict data lab test test-quick test-notebooks test-slow lint bench calibrate notebooks lock clean
+GOALS := help report study why compare verify pdf predict data lab test test-quick test-slow lint bench calibrate notebooks lock clean
 STRAY := $(firstword $(filter-out $(GOALS) .venv/.ready%,$(MAKECMDGOALS)))
 hint = $(shell PYTHONPATH=lib python3 -c 'import sys; from _errors import did_you_mean; \
 	print(did_you_mean(sys.argv[1], sys.argv[2:]))' $(call quote,$1) $2)
@@ -74,14 +74,12 @@ data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folde
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks/0_index.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
-NBVAL = $(PY) -m pytest -q -p nbval --nbval --nbval-current-env -p no:cacheprovider -W default
+NBVAL = $(PY) -m pytest -n 2 --dist loadfile -p nbval --nbval --nbval-current-env -p no:cacheprovider -W default
 test: $(TESTS_READY) ## lint, types, tests, and the notebooks as they are (minutes)
-	@$(MAKE) --no-print-directory -j 3 lint test-quick test-notebooks
+	@$(MAKE) --no-print-directory -j 2 lint test-quick
 
 test-quick: $(TESTS_READY)
 	$(PY) -m pytest -n 2 --dist worksteal -m "not slow"
-
-test-notebooks: $(TESTS_READY) # beside the tests, which often wait
 	$(NBVAL) --ignore notebooks/5_side_experiments.ipynb notebooks
 
 test-slow: $(TESTS_READY) ## the tests that take long
