@@ -2,14 +2,14 @@
 
 import logging
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
@@ -58,6 +58,11 @@ class Mask(NamedTuple):
 def size_text(pixels: np.ndarray) -> str:
     """Returns an image's or a mask's size for a message."""
     return f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
+
+
+def bits_used(images: Iterable[UInt16[np.ndarray, "height width 3"]]) -> int:
+    """Returns how many bits the brightest value of all images needs, 8 at least; 12-bit cameras store 12 in 16."""
+    return max(8, max(int(image.max()) for image in images).bit_length())
 
 
 def read_size(file: Path) -> tuple[int, int] | None:

@@ -17,7 +17,17 @@ from lib._files import cores, user_path
 from lib.data import cache
 from lib.data.dataset import SIDES, SIZE, STAINS, SYNTHETIC, Dataset, Split, check_size
 from lib.data.folders import Found, Pair, find_pairs
-from lib.data.images import COLOUR, Rule, read_image, read_mask, read_size, resize_image, resize_mask, size_text
+from lib.data.images import (
+    COLOUR,
+    Rule,
+    bits_used,
+    read_image,
+    read_mask,
+    read_size,
+    resize_image,
+    resize_mask,
+    size_text,
+)  # fmt: skip
 from lib.data.stain import unmixed
 from lib.data.synthetic import draw_dataset
 
@@ -209,7 +219,7 @@ def _read_pairs(folder: Path, found: Found, size: int | None, foreground: tuple[
     if found.problems:
         return {}
     if wide:
-        bits = max(8, max(int(image.max()) for image in wide.values()).bit_length())
+        bits = bits_used(wide.values())
         for index, image in wide.items():
             images[index] = image >> (bits - 8)
         used = f"{len(wide)} images, of which {bits} bits are used, divided by {2 ** (bits - 8)}"

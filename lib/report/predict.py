@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lib import _files
 from lib._errors import UserError, did_you_mean, printable, run_command
 from lib.data.dataset import SYNTHETIC
-from lib.data.images import SUFFIXES, read_image, resize_image, resize_mask
+from lib.data.images import SUFFIXES, bits_used, read_image, resize_image, resize_mask
 from lib.evaluation import THRESHOLD
 from lib.recipe import Recipe
 from lib.runs.store import from_bytes
@@ -105,6 +105,16 @@ def pictures_of(given: str) -> list[Path]:
     return files
 
 
+def _bits(files: Sequence[Path]) -> list[int]:
+    """Returns how many bits each picture of more than 8 uses.
+
+    Raises:
+        Problem: one of all cannot be read, which is better known before the first mask than after the last.
+    """
+    pictures = (read_image(file, file.name)[0] for file in files)
+    return [bits_used([picture]) for picture in pictures if picture.dtype == np.uint16]
+
+
 def predict_folder(arguments: Sequence[str]) -> Path:
     """Writes masks, overlays and a table into a new folder and returns it.
 
@@ -127,6 +137,10 @@ def predict_folder(arguments: Sequence[str]) -> Path:
         raise UserError(f"NAME={printable(report)}: expected the name of a report, found a path")
     network, precision, scale, told = load_network(_files.REPORTS / report)
     print(f"network: {told}")
+    of_deep = _bits(files)
+    bits = max(of_deep, default=8)
+    if of_deep:  # all are scaled by one number, as training images are
+        print(f"16 bits: {len(of_deep)} pictures, of which {bits} bits are used, divided by {2 ** (bits - 8)}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.mkdir()
@@ -138,7 +152,7 @@ def predict_folder(arguments: Sequence[str]) -> Path:
             write = csv.writer(table)
             write.writerow(COLUMNS)
             for file in tqdm(files, desc="masks", unit="image"):
-                write.writerow(_one(network, precision, scale, file, out))
+                write.writerow(_one(network, precision, scale, bits, file, out))
     except BaseException:  # a folder that is there is whole
         _files.delete(out)
         raise
@@ -146,13 +160,11 @@ def predict_folder(arguments: Sequence[str]) -> Path:
 
 
 def _one(
-    network: nn.Module, precision: Precision, scale: tuple[float, float], file: Path, out: Path
+    network: nn.Module, precision: Precision, scale: tuple[float, float], bits: int, file: Path, out: Path
 ) -> tuple[str, int, int, str, int]:
-    """Writes mask and overlay of one picture, and returns its row of the table."""
+    """Writes mask and overlay of one picture, and returns its row of the table; `bits`: used of 16."""
     read, _ = read_image(file, file.name)
-    if read.dtype != np.uint8:
-        raise UserError(f"{printable(file.name)}: expected a picture of 8 bits a channel, found 16; save it so")
-    image = np.ascontiguousarray(read)
+    image = np.ascontiguousarray(read if read.dtype == np.uint8 else read >> (bits - 8), dtype=np.uint8)
     height, width = image.shape[:2]
     shape = max(round(height * scale[0]), 8), max(round(width * scale[1]), 8)
     mask = resize_mask(foreground_of(network, precision, resize_image(image, shape)), (height, width))

@@ -121,3 +121,18 @@ class Bright(nn.Module):
 def test_tiles_cover_every_pixel_where_it_is(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert np.array_equal(foreground_of(Bright(), "fp32", image), image[..., 0] > 127)
+
+
+def test_pictures_of_16_bits_are_scaled_by_one_number_as_in_training(report: Path, tmp_path: Path, capsys):
+    deep, shallow = tmp_path / "deep", tmp_path / "shallow"
+    pixels = np.random.default_rng(0).integers(0, 4096, (24, 40), dtype=np.uint16)  # a camera's 12 bits
+    for folder, divisor, kind in ((deep, 1, np.uint16), (shallow, 16, np.uint8)):
+        folder.mkdir()
+        for name, values in (("bright", pixels), ("dark", pixels // 4)):
+            Image.fromarray((values // divisor).astype(kind)).save(folder / f"{name}.png")
+    tables = []
+    for folder in (deep, shallow):
+        assert main([f"IMAGES={folder}", f"OUT={folder}-out", "NAME=discs"]) == 0
+        tables.append(Path(f"{folder}-out/table.csv").read_bytes())
+    assert "16 bits: 2 pictures, of which 12 bits are used, divided by 16" in capsys.readouterr().out
+    assert tables[0] == tables[1]
