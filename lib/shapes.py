@@ -48,18 +48,25 @@ def surface_dice(
 
 
 def object_scores(
-    mask_pred: Bool[np.ndarray, "height width"], mask_true: Bool[np.ndarray, "height width"]
+    mask_pred: Bool[np.ndarray, "height width"],
+    mask_true: Bool[np.ndarray, "height width"],
+    pixel: tuple[float, float] = (1.0, 1.0),
 ) -> dict[str, float]:
     """Returns the three scores of the GlaS challenge: how well a prediction finds and outlines single objects.
 
     Each object's partner is the one of the other mask that it shares most pixels with. Where both masks are empty the
     scores are perfect; where one is, they are 0, and the distance, infinite in the challenge, is the image's diagonal.
 
+    Args:
+        mask_pred, mask_true: True in the foreground.
+        pixel: height and width of a pixel, for distances: of a shrunken image, in pixels of the original, say.
+
     Returns:
         "f1": in [0, 1]; a predicted object is found where it covers more than half of its partner.
         "dice": in [0, 1], the Dice coefficient of each object with its partner (0 without one), weighted by the
             object's size, and the mean of that over predicted and over true objects.
-        "hausdorff": the same mean of the Hausdorff distance, in pixels; without a partner to the nearest object by it.
+        "hausdorff": the same mean of the Hausdorff distance, in units of `pixel`; without a partner to the
+            nearest object by it.
 
     Reference: Sirinukunwattana et al. 2017, 10.1016/j.media.2016.08.008.
     """
@@ -68,9 +75,10 @@ def object_scores(
     size_true, size_pred = shared.sum(axis=1)[1:], shared.sum(axis=0)[1:]
     if not (len(size_true) and len(size_pred)):
         both_empty = float(len(size_true) == len(size_pred))
-        return {"f1": both_empty, "dice": both_empty, "hausdorff": (1 - both_empty) * float(np.hypot(*mask_true.shape))}
+        diagonal = float(np.hypot(*np.multiply(mask_true.shape, pixel)))
+        return {"f1": both_empty, "dice": both_empty, "hausdorff": (1 - both_empty) * diagonal}
     shared = shared[1:, 1:]
-    distances = np.maximum(_farthest(objects_true, objects_pred), _farthest(objects_pred, objects_true).T)
+    distances = np.maximum(_farthest(objects_true, objects_pred, pixel), _farthest(objects_pred, objects_true, pixel).T)
     of_true = np.where(shared.any(axis=1), shared.argmax(axis=1), distances.argmin(axis=1))
     of_pred = np.where(shared.any(axis=0), shared.argmax(axis=0), distances.argmin(axis=0))
     true, pred = np.arange(len(size_true)), np.arange(len(size_pred))
@@ -87,8 +95,10 @@ def object_scores(
     }
 
 
-def _farthest(objects: Int[np.ndarray, "height width"], others: Int[np.ndarray, "height width"]) -> np.ndarray:
+def _farthest(
+    objects: Int[np.ndarray, "height width"], others: Int[np.ndarray, "height width"], pixel: tuple[float, float]
+) -> np.ndarray:
     """Returns the distance of the farthest pixel of each of `others` (columns) from each of `objects` (rows)."""
-    numbers = range(1, objects.max() + 1)
     index = np.arange(1, others.max() + 1)
-    return np.stack([ndimage.maximum(ndimage.distance_transform_edt(objects != n), others, index) for n in numbers])
+    from_each = (ndimage.distance_transform_edt(objects != n, sampling=pixel) for n in range(1, objects.max() + 1))
+    return np.stack([ndimage.maximum(distances, others, index) for distances in from_each])

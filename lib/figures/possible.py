@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 
 from lib.claims.words import SPLITS
-from lib.data.dataset import Dataset
+from lib.data.dataset import Dataset, Split
 from lib.evaluation import THRESHOLD, predict
 from lib.figures.images import draw_outlined, draw_overlay
 from lib.figures.style import COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
@@ -78,14 +78,14 @@ def first_probabilities(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> 
 def shape_table(probabilities: Probabilities, labels: Mapping[str, str], dataset: Dataset) -> pd.DataFrame:
     """Returns scores by border and object of `first_probabilities`, and of the answer that all is foreground.
 
-    They are means over the images of a split.
+    They are means over the images of a split. Distances are in pixels of the images before they were resized.
     """
     tables = []
     for which, of_split in probabilities.items():
-        masks_true = dataset.splits[which].masks
-        answers = {"all foreground": np.ones_like(masks_true)}
+        split = dataset.splits[which]
+        answers = {"all foreground": np.ones_like(split.masks)}
         answers |= {labels[network]: p > THRESHOLD for network, p in of_split.items()}
-        scores = pd.DataFrame({label: _shape_means(masks, masks_true) for label, masks in answers.items()}).T
+        scores = pd.DataFrame({label: _shape_means(masks, split) for label, masks in answers.items()}).T
         tables.append(scores.add_suffix("" if len(probabilities) == 1 else f", {SPLITS[which]}"))
     table = pd.concat(tables, axis=1)
     best = table.iloc[1:, 1].idxmax()
@@ -95,13 +95,14 @@ def shape_table(probabilities: Probabilities, labels: Mapping[str, str], dataset
     return table
 
 
-def _shape_means(
-    masks_pred: Bool[np.ndarray, "image height width"], masks_true: Bool[np.ndarray, "image height width"]
-) -> pd.Series:
-    """Returns the means over images of the scores of `lib.shapes`, by their names in a table."""
+def _shape_means(masks_pred: Bool[np.ndarray, "image height width"], split: Split) -> pd.Series:
+    """Returns the means over a split's images of the scores of `lib.shapes`, by their names in a table."""
+    shape = split.masks.shape[1:]
     scores = [
-        {"surface": surface_dice(pred, true), **object_scores(pred, true)}
-        for pred, true in zip(masks_pred, masks_true, strict=True)
+        {"surface": surface_dice(pred, true), **object_scores(pred, true, (size[0] / shape[0], size[1] / shape[1]))}
+        for pred, true, size in zip(
+            masks_pred, split.masks, split.original_sizes or [shape] * len(masks_pred), strict=True
+        )
     ]
     names = {"surface": "surface Dice", "f1": "object F1", "dice": "object Dice", "hausdorff": HAUSDORFF}
     return pd.DataFrame(scores).mean().rename(names)

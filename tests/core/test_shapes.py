@@ -104,6 +104,17 @@ def test_objects_count_by_their_size():
     assert missed["f1"] == pytest.approx(2 / 3)
 
 
+def test_distances_are_those_of_the_images_before_they_were_shrunk():
+    def larger(mask):
+        return mask.repeat(3, axis=0).repeat(2, axis=1)
+
+    pred = square(8, 2) | square(9, 24)
+    small, large = object_scores(pred, TWO, (3, 2)), object_scores(larger(pred), larger(TWO))
+    assert small == pytest.approx(large)
+    assert small["hausdorff"] != pytest.approx(object_scores(pred, TWO)["hausdorff"])
+    assert object_scores(NOTHING, TWO, (3, 2)) == object_scores(larger(NOTHING), larger(TWO))
+
+
 def test_object_scores_of_two_empty_masks_are_perfect():
     assert object_scores(NOTHING, NOTHING) == {"f1": 1, "dice": 1, "hausdorff": 0}
 

@@ -95,6 +95,11 @@ def test_networks_are_scored_by_border_and_object_on_images_they_were_not_traine
     # Every disc is one object that the answer covers, and that covers less than all of it.
     assert table.loc["all foreground", "object F1, test"] == "1.000"
     assert table.loc["all foreground", "surface Dice, test"] == "0.000"
+    height, width = discs.image_size
+    sizes = ((3 * height, 3 * width),) * len(discs.test.names)
+    shrunk = replace(discs, test=replace(discs.test, original_sizes=sizes))
+    again = shape_table(first_probabilities(runs, shrunk), LABELS, shrunk)["object Hausdorff"].astype(float)
+    assert again.to_numpy() == pytest.approx(3 * table["object Hausdorff, test"].astype(float).to_numpy(), abs=0.2)
 
 
 def test_agreement_is_how_often_two_runs_call_a_pixel_the_same():
