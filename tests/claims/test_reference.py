@@ -13,9 +13,9 @@ from trained import lend_this_process, trained_runs
 from lib._files import ROOT
 from lib.claims import reference
 from lib.claims.evidence import SCORES
-from lib.claims.intervals import FEWEST_SEEDS, Needed
+from lib.claims.intervals import FEWEST_SEEDS, Needed, Variance, to_decide, to_decide_correlation
 from lib.claims.reference import compare, final_scores, reference_for
-from lib.claims.verdicts import CLAIMS, NotRun
+from lib.claims.verdicts import CLAIMS, CorrelationJudgement, NotRun
 from lib.claims.words import _would_decide, explain, with_interval
 from lib.data.dataset import Dataset
 from lib.data.reading import load_dataset
@@ -259,13 +259,25 @@ def dropouts_merit(results: dict) -> str:
     )
 
 
-def what_is_open(results: dict) -> list[str]:
-    """The lines of docs/verdicts.md on what would decide a verdict on other patients that is open."""
-    needed: dict[str, dict[str, Needed]] = {}
+def what_is_open(results: dict) -> tuple[list[str], list[str]]:
+    """The lines of docs/verdicts.md on what would decide an open verdict: for other patients, and on these images."""
+    patients: dict[str, dict[str, Needed | None]] = {}
+    seeds: dict[str, dict[str, Needed | None]] = {}
     for claim in results["claims"]:
-        if claim["verdict"] == "undecided" and claim.get("needed"):
-            needed.setdefault(claim["id"], {})[SCORES[claim["metric"]]] = Needed(**claim["needed"])
-    return [f"- {name}. {_would_decide(of, 'divisions', 'patients')[0]}" for name, of in needed.items()]
+        judged, score = judgement(claim), SCORES[claim["metric"]]
+        if judged.verdict == "undecided":
+            needed = judged.needed  # of correlations the committed file is older than this
+            if isinstance(judged, CorrelationJudgement):
+                needed = to_decide_correlation(judged.estimate, judged.n_runs, claim["n_patients"])
+            patients.setdefault(claim["id"], {})[score] = needed
+        if not isinstance(judged, NotRun) and judged.verdict_seeds == "undecided":
+            of_seeds = Variance.of_seeds(judged.over_seeds.se, claim["n_seeds"])
+            needed = to_decide(judged.over_seeds, of_seeds, judged.claim.bound, judged.claim.claimed)
+            seeds.setdefault(claim["id"], {})[score] = needed
+    return (
+        [f"- {name}. {text}" for name, of in patients.items() for text in _would_decide(of, "divisions", "patients")],
+        [f"- {name}. {text}" for name, of in seeds.items() for text in _would_decide(of, "runs")],
+    )
 
 
 @pytest.fixture
@@ -306,7 +318,8 @@ def test_the_docs_say_more_of_the_studys_images(warwick: dict):
     page, results = (ROOT / "docs" / "verdicts.md").read_text(), warwick
     unmixed = json.loads((ROOT / "reports" / "reference" / "warwick-unmixed" / "results.json").read_text())
     assert judged_otherwise(unmixed, warwick) in " ".join(page.split())
-    assert "\n".join(what_is_open(results)) in page
+    for lines in what_is_open(results):
+        assert "\n".join(lines) in page
     assert dropouts_merit(results) in " ".join(page.split())
     assert f"> {explain(*(judgement(claim) for claim in results['claims'] if claim['id'] == 'C1'))}\n" in page
 
