@@ -108,11 +108,12 @@ def image_table(evidence: Evidence) -> pd.DataFrame:
 
 def of_images(dataset: Dataset) -> dict[str, Any]:
     """Returns the attributes of `Evidence` that come from the images alone."""
+    contrasts = [border_contrast(*pair) for pair in zip(dataset.test.images, dataset.test.masks, strict=True)]
     return {
         "patients": patients_of(dataset),
         "fold_patients": Fold("all", 0).patients(dataset),
         "constant_answer": constant_answer(dataset.train),
-        "border_contrast": border_contrasts(dataset.test),
+        "border_contrast": pd.Series(contrasts, index=list(dataset.test.names)),
     }
 
 
@@ -131,12 +132,6 @@ def constant_answer(split: Split) -> pd.DataFrame:
     answers = constant_scores(torch.from_numpy(split.masks)).values()
     best = {score: max((answer[score] for answer in answers), key=lambda x: x.mean().item()) for score in SCORES}
     return pd.DataFrame({score: values.tolist() for score, values in best.items()}, index=list(split.names))
-
-
-def border_contrasts(split: Split) -> pd.Series:
-    """Returns the `border_contrast` of each image."""
-    values = [border_contrast(image, mask) for image, mask in zip(split.images, split.masks, strict=True)]
-    return pd.Series(values, index=list(split.names))
 
 
 def border_contrast(image: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> float:

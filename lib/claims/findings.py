@@ -203,7 +203,8 @@ def _variants(results: Mapping[str, Any]) -> str:
     larger = [label for label, effect in effects.items() if abs(effect) > spread]
     if not larger:
         return f"No variant changes the mean test DSC by as much as seeds do ({listed}; seeds {spread:.3f}).{longer}"
-    return f"More than seeds do ({spread:.3f}), {' and '.join(larger)} changed the mean test DSC ({listed}).{longer}"
+    named = " and ".join(larger)
+    return f"{named} changed the mean test DSC by more than seeds do ({listed}; seeds {spread:.3f}).{longer}"
 
 
 def headline_numbers(results: Mapping[str, Any]) -> list[tuple[str, str]]:

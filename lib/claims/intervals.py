@@ -277,11 +277,6 @@ class Contrast:
     n_patients: int | None
     variance: Variance
 
-    @property
-    def effect(self) -> float:
-        """The mean over runs, and over images of equal weight."""
-        return self.over_patients.effect
-
 
 def _interval(estimate: float, se: float, df: float, level: float) -> tuple[float, float]:
     half_width = float(stats.t.ppf((1 + level) / 2, df)) * se

@@ -21,15 +21,7 @@ from lib.claims.intervals import (
     look_factor,
     rank_correlation,
 )
-from lib.claims.verdicts import (
-    CLAIMS,
-    PRIMARY,
-    DepthJudgement,
-    Judgement,
-    NotRun,
-    contrasts,
-    directional_verdict,
-)
+from lib.claims.verdicts import CLAIMS, PRIMARY, DepthJudgement, Judgement, NotRun, contrasts, directional_verdict
 from lib.data.dataset import SYNTHETIC, Dataset, Split, duplicates, shared_patients
 from lib.evaluation import THRESHOLD
 from lib.runs.plan import VARIANTS, comparator
@@ -87,7 +79,7 @@ def explain(dsc: Judgement | NotRun, dice: Judgement | NotRun) -> str:
         sentences.append(f"It is supported, though an effect below {MARGIN} hardly matters.")
     margin = dsc.estimate.smallest_margin if isinstance(dsc.estimate, Estimate) else np.nan
     if dsc.verdict == "undecided" and not dsc.claim.bound and np.isfinite(margin):
-        sentences.append(f"For other {who}, the effect in DSC is shown to be smaller than {margin:.3f}.")
+        sentences.append(f"For other {who}, the effect in DSC, up or down, is shown to be smaller than {margin:.3f}.")
     needed = {SCORES[one.metric]: one.needed for one in both if one.verdict == "undecided"}
     sentences += _would_decide(needed, "divisions" if dsc.n_divisions else "runs", who)
     if ruled_out := [_ruled_out(one) for one in both if _is_open(one)]:
@@ -150,7 +142,7 @@ def _would_decide(needed: Mapping[str, Needed | None], runs: str, who: str = "")
         if one
     ]
     not_by_runs = who and not any(one and one.n_runs for one in needed.values())
-    alone = f" More {runs} alone would not suffice." if not_by_runs else ""
+    alone = f" Up to {MOST_RUNS} {runs} alone would not suffice." if not_by_runs else ""
     where = f"for other {who}" if who else "on these images"
     sized = f"To settle it {where} with a power of {POWER:.0%}, a new study needs {'; '.join(told)}.{alone}"
     return [sized] if told else []

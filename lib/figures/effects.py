@@ -11,13 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lib.claims.intervals import FEWEST_SEEDS, MARGIN
-from lib.claims.verdicts import (
-    PRIMARY,
-    CorrelationJudgement,
-    Judgement,
-    NotRun,
-    claim_results,
-)
+from lib.claims.verdicts import PRIMARY, CorrelationJudgement, Judgement, NotRun, claim_results
 from lib.figures.style import BACKDROP, COLOURS, METRIC_NAMES, STYLE, ReportFigure, count_of_runs
 
 

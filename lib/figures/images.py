@@ -37,10 +37,10 @@ def draw_outlined(ax: Axes, image: np.ndarray, mask: np.ndarray) -> None:
 
 
 @mpl.rc_context(STYLE)
-def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 5, rows: int = 1) -> ReportFigure:
+def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 5) -> ReportFigure:
     """Composes a sheet of images of every split, evenly chosen in the order of their names, with masks outlined."""
     chosen = {
-        which: np.unique(np.linspace(0, len(split) - 1, min(rows * columns, len(split))).round().astype(int))
+        which: np.unique(np.linspace(0, len(split) - 1, min(columns, len(split))).round().astype(int))
         for which, split in dataset.splits.items()
     }
     counts = " and ".join(
@@ -48,11 +48,6 @@ def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 5, rows: 
     )
     caption = f"{counts} images with their masks outlined. Evenly chosen by name from the {dataset.name} set."
     alt = f"A contact sheet of images with outlined foreground: {counts}."
-    lines = [
-        (which, part)
-        for which, index in chosen.items()
-        for part in np.split(index, range(columns, len(index), columns))
-    ]
     data = pd.DataFrame(
         [
             {"split": which, "name": split.names[i], "foreground": split.foreground[i]}
@@ -60,17 +55,16 @@ def figure_contact_sheet(number: int, dataset: Dataset, columns: int = 5, rows: 
             for i in chosen[which]
         ]
     )
-    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 0.2 + 7.4 / columns * len(lines)))
+    figure = ReportFigure(number, caption, alt, data, figsize=(7.6, 0.2 + 7.4 / columns * len(chosen)))
     close = {"wspace": 0.0, "hspace": 0.0, "w_pad": 0.02, "h_pad": 0.03}
     figure.get_layout_engine().set(**close)  # type: ignore[union-attr]  # the style file sets one
-    grid = figure.subplots(len(lines), columns, squeeze=False)
-    for (which, part), axes in zip(lines, grid, strict=True):
+    grid = figure.subplots(len(chosen), columns, squeeze=False)
+    for (which, index), axes in zip(chosen.items(), grid, strict=True):
         for ax in axes:
             ax.set_axis_off()
-        for ax, index in zip(axes, part, strict=False):
-            draw_outlined(ax, dataset.splits[which].images[index], dataset.splits[which].masks[index])
-        if part[0] == chosen[which][0]:
-            axes[0].set_title(which, loc="left")
+        for ax, i in zip(axes, index, strict=False):
+            draw_outlined(ax, dataset.splits[which].images[i], dataset.splits[which].masks[i])
+        axes[0].set_title(which, loc="left")
     return figure
 
 
@@ -171,13 +165,8 @@ def what_is_missed(mask_true: Bool[np.ndarray, "height width"], mask_pred: Bool[
     mostly, count = int((2 * found[large] < sizes[large]).sum()), len(large)
     if not mostly:
         return lost
-    if count == 1:
-        return "the only large object mostly missed"
-    return (
-        f"{'both' if count == 2 else f'all {count}'} large objects mostly missed"
-        if mostly == count
-        else (f"{mostly} of {count} large objects mostly missed")
-    )
+    which = f"{mostly} of {count}" if mostly < count else {1: "the only", 2: "both"}.get(count, f"all {count}")
+    return f"{which} large object{'s' * (count > 1)} mostly missed"
 
 
 def _share(of_one: float) -> str:

@@ -13,16 +13,8 @@ from matplotlib.figure import Figure
 
 _OURS = mpl.rc_params_from_file(Path(__file__).with_name("report.mplstyle"), use_default_template=False)
 NO_STYLE = (
-    "backend",
-    "interactive",
-    "toolbar",
-    "webagg",
-    "tk.",
-    "docstring",
-    "date.epoch",
-    "savefig.directory",
-    "keymap",
-)
+    "backend", "interactive", "toolbar", "webagg", "tk.", "docstring", "date.epoch", "savefig.directory", "keymap",
+)  # fmt: skip
 # On matplotlib's defaults, so that nothing of a user's matplotlibrc shows.
 STYLE = {name: default for name, default in mpl.rcParamsDefault.items() if not name.startswith(NO_STYLE)} | dict(_OURS)
 COLOURS = {"train": "#0072B2", "test": "#D55E00"}

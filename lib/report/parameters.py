@@ -47,16 +47,8 @@ class Parameters(BaseModel, frozen=True, extra="forbid"):
 
     def of_runs(self) -> Request:
         """Returns the runs that the report asks for."""
-        return Request(
-            seeds=self.seeds,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            precision=self.precision,
-            workers=self.workers,
-            full=self.study,
-            repeats=self.repeats,
-            possible=self.possible,
-        )
+        alike = {"seeds", "epochs", "learning_rate", "precision", "workers", "repeats", "possible"}
+        return Request(full=self.study, **self.model_dump(include=alike))
 
     def load(self) -> Dataset:
         """Loads the dataset."""

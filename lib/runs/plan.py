@@ -26,10 +26,6 @@ class Planned(NamedTuple):
     fold: Fold | None = None
     until: int | None = None
 
-    def data(self, dataset: Dataset) -> Dataset:
-        """Returns what the run is trained and scored on."""
-        return self.fold.of_dataset(dataset) if self.fold else dataset
-
     def folder(self, dataset: Dataset) -> Path:
         """Returns the run's folder in the store."""
         return store.folder_of(self.config, dataset, self.fold)

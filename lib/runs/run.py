@@ -124,15 +124,8 @@ def stored_run(planned: Planned, dataset: Dataset) -> Run | None:
         return None
     if not state or not is_finished(state, planned.config):
         return None
-    training = state["training"]
-    run = Run(
-        planned.config,
-        planned.fold,
-        training["seconds"],
-        training["gradient_norms"],
-        training["snapshots"],
-        state["scores"],
-    )
+    seconds, norms, snapshots = (state["training"][name] for name in ("seconds", "gradient_norms", "snapshots"))
+    run = Run(planned.config, planned.fold, seconds, norms, snapshots, state["scores"])
     return run.until(planned.until) if planned.until else run
 
 

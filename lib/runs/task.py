@@ -114,5 +114,5 @@ def _data(planned: Planned, dataset: Dataset) -> Dataset:
     if planned.fold is None:
         return dataset
     if _divided is None or _divided[0] is not dataset or _divided[1] != planned.fold:
-        _divided = dataset, planned.fold, planned.data(dataset)
+        _divided = dataset, planned.fold, planned.fold.of_dataset(dataset)
     return _divided[2]

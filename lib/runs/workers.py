@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from multiprocessing import connection
 from typing import Any, Protocol, runtime_checkable
 
@@ -168,14 +168,9 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-@contextmanager
-def local_workers(workers: int, dataset: Dataset) -> Iterator[LocalWorkers]:
+def local_workers(workers: int, dataset: Dataset) -> AbstractContextManager[LocalWorkers]:
     """Lends processes of this machine; they end with the block."""
-    local = LocalWorkers(workers, dataset)
-    try:
-        yield local
-    finally:
-        local.close()
+    return closing(LocalWorkers(workers, dataset))
 
 
 class DaskWorkers:

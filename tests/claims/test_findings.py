@@ -80,8 +80,8 @@ def test_overfitting_is_said_where_the_gap_is_larger_than_what_matters(train, sa
     ("noise", "said"),
     [
         ((0.70, 0.72), "No variant changes the mean test DSC by as much as seeds do (Noise 0.000; seeds 0.020)"),
-        ((0.80, 0.82), "More than seeds do (0.020), Noise changed the mean test DSC (Noise +0.100)"),
-        ((0.60, 0.62), "More than seeds do (0.020), Noise changed the mean test DSC (Noise −0.100)"),
+        ((0.80, 0.82), "Noise changed the mean test DSC by more than seeds do (Noise +0.100; seeds 0.020)"),
+        ((0.60, 0.62), "Noise changed the mean test DSC by more than seeds do (Noise −0.100; seeds 0.020)"),
     ],
 )
 def test_variants_are_set_beside_the_seed(noise, said):

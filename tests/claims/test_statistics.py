@@ -137,11 +137,11 @@ def test_two_seeds_by_hand():
 
 def test_gap_weighs_train_against_test():
     found = study([[4, 6, 1], [4, 6, 1]], "abc", "gap", n_train=2)
-    assert found.effect == 4
+    assert found.over_patients.effect == 4
     assert np.isnan(found.over_patients.se)  # a single test image tells no variance
     one_patient = study(simulated(0, images=4), "abaa", "gap", n_train=2)  # of all test images
     assert np.isnan(one_patient.over_patients.se)
-    assert study([[4, 6, 1, 2], [4, 6, 1, 2]], "abab", "gap", n_train=2).effect == 3.5
+    assert study([[4, 6, 1, 2], [4, 6, 1, 2]], "abab", "gap", n_train=2).over_patients.effect == 3.5
 
 
 def test_patients_of_equal_sizes_count_in_full_and_unequal_ones_less():

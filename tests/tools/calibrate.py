@@ -376,9 +376,9 @@ def page(studies: int, correlations: int) -> Iterator[str]:
     yield "- **half-width**: of the headline interval, median, in units of the score."
     yield ""
     yield "Scenarios are named by what makes differences vary; their standard deviations are in the table at the end."
-    yield "Intervals are known to fail in the last two, which few patients or runs cannot mend: where one patient lies"
-    yield "far out, and where runs collapse now and then. Such a run lies apart from the others in the figure of"
-    yield "effects: look there before believing an interval."
+    yield "Intervals are known to fail in the last two, where one patient lies far out and where runs collapse now and"
+    yield "then; so few patients or runs leave no way to mend that. A collapsed run lies apart from the others in the"
+    yield "figure of effects: look there before believing an interval."
     yield ""
     for failing in (scenario for scenario in SCENARIOS if scenario.skewed or scenario.collapsed):
         covers = [rates["coverage"] for n, _, s, rates in rows if s is failing and n >= FEWEST_SEEDS]
