@@ -117,6 +117,11 @@ def axe() -> str:
     return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the tests that take longest, so that at the end no process waits for one of them."""
+    items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """Prints the fault matrix, where its tests ran: fault, exit code, seconds, what the command said."""
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]

@@ -187,6 +187,7 @@ def test_one_run_gives_effects_without_intervals(dataset: Dataset):
     assert explain(judged, judged) == ""
 
 
+@pytest.mark.slow
 def test_shuffling_the_variants_within_pairs_makes_supported_vanish(dataset: Dataset):
     """Which of two paired runs is called noise is decided by chance: at most the share that is false may remain."""
     by_image = scores(dataset, seeds=8)

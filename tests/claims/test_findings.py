@@ -218,6 +218,7 @@ def draw_nuclei(count: int, seed: int, size: int = 32) -> Split:
     return Split(tuple(f"image_{i:02d}" for i in range(count)), images.astype(np.uint8), masks)
 
 
+@pytest.mark.slow
 def test_on_nuclei_the_sentences_say_what_real_runs_score(monkeypatch, tmp_path):
     monkeypatch.setattr(store, "STORE", tmp_path)
     monkeypatch.setattr(finish, "lend_workers", lend_this_process)

@@ -89,6 +89,7 @@ def test_variants_that_were_never_applied_or_trained_for_less_are_refused_with_o
     assert all(count >= 19 for count in refused.values()), refused
 
 
+@pytest.mark.slow
 def test_another_loss_is_refused_with_one_seed(discs: Dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(store, "STORE", tmp_path / "runs")
     monkeypatch.setattr(finish, "lend_workers", lend_this_process)

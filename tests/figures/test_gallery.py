@@ -58,6 +58,7 @@ def test_pictures_carry_names_scores_and_shares_in_the_order_of_the_split():
     assert shown == pictures(untrained(), split, scores_of(split))
 
 
+@pytest.mark.slow
 def test_thousands_of_large_noisy_images_do_not_sink_the_file():
     rng = np.random.default_rng(0)
     images = np.broadcast_to(rng.integers(0, 256, (1, 64, 64, 3), np.uint8), (2000, 64, 64, 3))

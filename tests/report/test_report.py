@@ -452,7 +452,7 @@ def left_behind(name: str, runs: Path) -> list[str]:
     return [*processes, *beside, *half, *temporary]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(first=True)
 @pytest.mark.parametrize("kills", [20])
 def test_after_sigkill_at_any_moment_the_next_report_is_the_same_and_repeats_no_finished_run(
     kills: int, name: str, tmp_path: Path

@@ -94,6 +94,7 @@ def test_a_run_whose_worker_is_killed_goes_on_from_its_last_state(discs: Dataset
     assert worker_processes() == []
 
 
+@pytest.mark.slow
 def test_a_killed_engine_is_continued_from_its_checkpoint_bit_for_bit(
     discs: Dataset, runs_folder: Path, monkeypatch, here
 ):
@@ -270,6 +271,7 @@ def test_a_run_that_cannot_be_saved_keeps_no_other_run_locked(discs: Dataset, ru
         assert (store.read(folder / store.CHECKPOINT) is None) == (seed == 1)
 
 
+@pytest.mark.slow
 def test_a_worker_that_stands_still_is_ended_and_its_run_goes_on(
     discs: Dataset, runs_folder: Path, monkeypatch, capsys
 ):
@@ -548,6 +550,7 @@ def scheduler(start_worker) -> list[subprocess.Popen[bytes]]:
     return both
 
 
+@pytest.mark.slow
 def test_dask_workers_give_the_same_bits_and_the_runs_of_one_that_dies_go_to_the_other(
     scheduler, discs: Dataset, runs_folder: Path, monkeypatch
 ):

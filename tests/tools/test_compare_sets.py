@@ -51,6 +51,7 @@ def test_the_distance_of_two_columns_is_0_if_equal_and_1_if_apart():
     assert list(result.loc["b", "other"]) == [8, 1]
 
 
+@pytest.mark.slow
 def test_a_folder_is_compared_on_one_page_without_other_files(tmp_path: Path, capsys):
     rng = np.random.default_rng(0)
     for split in ("Train", "Test"):
