@@ -180,10 +180,14 @@ def _gap(results: Mapping[str, Any]) -> str:
     return f"The baseline does not score {MARGIN} higher on images that it was trained on: {shown}."
 
 
+def _means(results: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the mean test DSC of each variant over its runs."""
+    return {name: fmean(_test_scores(variant, "dsc")) for name, variant in results["variants"].items()}
+
+
 def _effects(results: Mapping[str, Any]) -> dict[str, float]:
     """Returns by label how a variant's mean test DSC differs from that of the baseline trained as long."""
-    variants = results["variants"]
-    means = {name: fmean(_test_scores(variant, "dsc")) for name, variant in variants.items()}
+    variants, means = results["variants"], _means(results)
     return {
         variant["label"]: means[name] - means[comparator(name, variants)]
         for name, variant in variants.items()
@@ -196,9 +200,9 @@ def _variants(results: Mapping[str, Any]) -> str:
     listed = ", ".join(f"{label} {number(effect)}" for label, effect in effects.items())
     if len(scores) == 1:
         return f"Changes in test DSC ({listed}) are those of one run each: the seed alone may cause as much."
-    spread, longer = max(scores) - min(scores), ""
-    if "longer" in results["variants"]:
-        gain = fmean(_test_scores(results["variants"]["longer"], "dsc")) - fmean(scores)
+    spread, longer, means = max(scores) - min(scores), "", _means(results)
+    if "longer" in means:
+        gain = means["longer"] - means["baseline"]
         longer = f" Training the baseline as long as dropout changes it by {number(gain)}."
     larger = [label for label, effect in effects.items() if abs(effect) > spread]
     if not larger:

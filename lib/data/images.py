@@ -60,6 +60,11 @@ def size_text(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
 
 
+def told_bits(images: str, bits: int) -> str:
+    """Returns how images of more than 8 bits, counted in words, are made to fit into 8."""
+    return f"16 bits: {images}, of which {bits} bits are used, divided by {2 ** (bits - 8)}"
+
+
 def bits_used(images: Iterable[UInt16[np.ndarray, "height width 3"]]) -> int:
     """Returns how many bits the brightest value of all images needs, 8 at least; 12-bit cameras store 12 in 16."""
     return max(8, max(int(image.max()) for image in images).bit_length())

@@ -27,6 +27,7 @@ from lib.data.images import (
     resize_image,
     resize_mask,
     size_text,
+    told_bits,
 )  # fmt: skip
 from lib.data.stain import unmixed
 from lib.data.synthetic import draw_dataset
@@ -222,8 +223,7 @@ def _read_pairs(folder: Path, found: Found, size: int | None, foreground: tuple[
         bits = bits_used(wide.values())
         for index, image in wide.items():
             images[index] = image >> (bits - 8)
-        used = f"{len(wide)} images, of which {bits} bits are used, divided by {2 ** (bits - 8)}"
-        found.facts.append(f"16 bits: {used}")
+        found.facts.append(told_bits(f"{len(wide)} images", bits))
     found.facts += [f"{fact}: {number} images" for fact, number in facts.items()]
     _judge_masks(folder, found, rules)
     _judge_pixels(folder, found, images, masks)

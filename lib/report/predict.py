@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lib import _files
 from lib._errors import UserError, did_you_mean, printable, run_command
 from lib.data.dataset import SYNTHETIC
-from lib.data.images import SUFFIXES, bits_used, read_image, resize_image, resize_mask
+from lib.data.images import SUFFIXES, bits_used, read_image, resize_image, resize_mask, told_bits
 from lib.evaluation import THRESHOLD
 from lib.recipe import Recipe
 from lib.runs.store import from_bytes
@@ -140,7 +140,7 @@ def predict_folder(arguments: Sequence[str]) -> Path:
     of_deep = _bits(files)
     bits = max(of_deep, default=8)
     if of_deep:  # all are scaled by one number, as training images are
-        print(f"16 bits: {len(of_deep)} pictures, of which {bits} bits are used, divided by {2 ** (bits - 8)}")
+        print(told_bits(f"{len(of_deep)} pictures", bits))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.mkdir()
