@@ -4,20 +4,22 @@ Everything here is a setting of `Recipe`, so that each can be turned on alone, f
 """
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 import pydantic
 import torch
 from jaxtyping import Float32
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Generator, Tensor, nn
 from torch.nn.functional import affine_grid, binary_cross_entropy, grid_sample, interpolate, max_pool2d
 
 from lib.models import Images, Probabilities
 from lib.training import TrainingConfig
 
-WIDTHS = (16, 64, 128, 256)  # channels from the full resolution to an eighth of it
+WIDTHS = (16, 32, 64, 128, 256)  # channels from the full resolution to a sixteenth of it
 WARM_UP = 0.25  # of all epochs, in which the learning rate rises
 
 
@@ -32,15 +34,15 @@ def _block(channels: int, wider: int, normalized: bool) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Maps images to foreground probabilities: a U-Net of four levels.
+    """Maps images to foreground probabilities: a U-Net of five levels.
 
     Args (forward):
-        x: float32 in [0, 1], shape (batch, 3, height, width), of any size.
+        x: float32 in [0, 1], shape (batch, 3, height, width), at least 16 pixels high and wide.
 
     Returns (forward):
         Probability of foreground, float32 in [0, 1], shape (batch, height, width).
 
-    Reference: Ronneberger, Fischer and Brox 2015, 10.1007/978-3-319-24574-4_28; padded, narrower at full resolution.
+    Reference: Ronneberger, Fischer and Brox 2015, 10.1007/978-3-319-24574-4_28; padded, and a quarter as wide.
     """
 
     def __init__(self, normalized: bool = True) -> None:
@@ -65,7 +67,7 @@ class UNet(nn.Module):
         return self.sig(self.head(x)).squeeze(dim=1)
 
 
-@pydantic.dataclasses.dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config={"extra": "forbid"})
 class Recipe(TrainingConfig):
     """A `TrainingConfig` with what is usual today; at its defaults it trains what `TrainingConfig` does."""
 
@@ -77,12 +79,12 @@ class Recipe(TrainingConfig):
     dice_loss: NonNegativeFloat = 0.0  # weight of the soft Dice loss beside the cross-entropy
     one_cycle: bool = False  # whether the learning rate rises and falls, and AdamW takes the place of Adam
     weight_decay: NonNegativeFloat = 0.0  # of AdamW
-    symmetries: bool = False  # whether `eval()` averages over the eight turns and flips of an image
+    scales: tuple[PositiveFloat, ...] = ()  # at which `eval()` looks again, each time turned further, and averages
 
     def initial_network(self) -> nn.Module:
         network = UNet(self.normalized) if self.network == "UNet" else super().initial_network()
-        if self.symmetries:
-            network.register_forward_hook(_averaged)
+        if self.scales:
+            network.register_forward_hook(partial(_averaged, self.scales))
         return network
 
     def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -121,7 +123,7 @@ def augmented(
     """Returns a batch turned, flipped, stretched, bent and recoloured at random, and its masks likewise, of 0 and 1.
 
     What lies outside of an image is its reflection. At strength 1 an image is turned by up to 0.3 radians beside
-    multiples of 90 degrees, scaled by up to a factor of 1.3, moved by up to 7% of its size, and its contrast,
+    multiples of 90 degrees, scaled by up to a factor of 1.65, moved by up to 7% of its size, and its contrast,
     brightness and gamma change by up to a quarter.
     """
     batch, _, height, width = inputs.shape
@@ -131,7 +133,7 @@ def augmented(
 
     quarter = math.pi / 2 * torch.randint(4, (batch,), generator=generator)
     flip = 2.0 * torch.randint(2, (batch,), generator=generator) - 1
-    angle, scale, shear = quarter + 0.3 * uniform(batch), torch.exp(0.25 * uniform(batch)), 0.15 * uniform(batch)
+    angle, scale, shear = quarter + 0.3 * uniform(batch), torch.exp(0.5 * uniform(batch)), 0.15 * uniform(batch)
     stretch = torch.exp(0.1 * uniform(batch))
     cos, sin, move = angle.cos() * scale, angle.sin() * scale, 0.15 * uniform(batch, 2)
     rows = (cos * stretch * flip, shear - sin, move[:, 0]), (sin * stretch * flip, cos, move[:, 1])
@@ -149,16 +151,19 @@ def augmented(
     return images.contiguous(memory_format=torch.channels_last), shapes
 
 
-def _averaged(network: nn.Module, inputs: tuple[Tensor], probabilities: Tensor) -> Tensor:
-    """A forward hook: returns the mean over an image's eight turns and flips, each turned back, but in training."""
+def _averaged(scales: Sequence[float], network: nn.Module, inputs: tuple[Tensor], probabilities: Tensor) -> Tensor:
+    """A forward hook: returns the mean over an image and itself at other scales, but in training.
+
+    Each view is turned by 90 degrees more than the one before, since a network's answer should depend on neither.
+    """
     if network.training:
         return probabilities
     (images,) = inputs
+    shape = images.shape[2:]
     views = [probabilities]
-    for turns, flipped in [(turns, flipped) for turns in range(4) for flipped in (False, True)][1:]:
-        view = torch.rot90(images, turns, (2, 3))
-        view = view.flip(3) if flipped else view
-        found = network.forward(view.contiguous(memory_format=torch.channels_last))
-        found = found.flip(2) if flipped else found
-        views.append(torch.rot90(found, -turns, (1, 2)))
+    for turns, scale in enumerate(scales, start=1):
+        sides = [max(16, 8 * round(side * scale / 8)) for side in shape]  # which pool and grow back without a rest
+        view = torch.rot90(interpolate(images, sides, mode="bilinear", antialias=True), turns, (2, 3))
+        found = torch.rot90(network.forward(view.contiguous(memory_format=torch.channels_last)), -turns, (1, 2))
+        views.append(interpolate(found[:, None].float(), shape, mode="bilinear").squeeze(dim=1))
     return torch.stack(views).mean(dim=0)

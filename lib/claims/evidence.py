@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
+from lib.claims.intervals import Estimate, image_differences, over_patients_alone
 from lib.data.dataset import Dataset, Fold, Split
 from lib.evaluation import constant_scores
 from lib.runs.plan import EXPERIMENTS
@@ -132,6 +134,21 @@ def constant_answer(split: Split) -> pd.DataFrame:
     answers = constant_scores(torch.from_numpy(split.masks)).values()
     best = {score: max((answer[score] for answer in answers), key=lambda x: x.mean().item()) for score in SCORES}
     return pd.DataFrame({score: values.tolist() for score, values in best.items()}, index=list(split.names))
+
+
+def added_by_step(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Estimate]:
+    """Returns what each step adds to the Dice of the one before, with its interval over patients.
+
+    Args:
+        runs: by step, in their order, one in each fold of the training images.
+    """
+    scores = fold_scores(runs, dataset)
+    known = Fold("train", 0).patients(dataset)
+    patients = None if known is None else {("test", image): who for image, who in known.items()}
+    return {
+        after: over_patients_alone(image_differences(scores, after, "dice", before), "test", patients)
+        for before, after in pairwise(runs)
+    }
 
 
 def border_contrast(image: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> float:

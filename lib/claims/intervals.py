@@ -352,6 +352,17 @@ def contrast(
     )
 
 
+def over_patients_alone(
+    differences: pd.DataFrame, quantity: str, patients: Mapping[tuple[str, str], str] | None = None
+) -> Estimate:
+    """Returns a contrast of networks that were trained once, with its interval for other patients and these networks.
+
+    How another training would change them is no part of it. Arguments as of `contrast`, of one run.
+    """
+    twice = pd.concat([differences, differences])  # two equal runs: `crossed_errors` then finds no variance of runs
+    return contrast(twice, quantity, patients).over_patients
+
+
 def mean_variance(found: CrossedErrors, n_runs: int, n_patients: int) -> Variance:
     """Returns the mean variance of studies: V of `crossed_errors`, whose V_clusters holds V_interaction."""
     of_runs = np.maximum(found.seed_se**2 - found.v_interaction, 0)

@@ -11,9 +11,11 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Int
 
-from lib.claims.words import SPLITS
+from lib.claims.evidence import added_by_step
+from lib.claims.words import SPLITS, with_interval
 from lib.data.dataset import Dataset, Split
 from lib.evaluation import THRESHOLD, predict
+from lib.figures.effects import draw_interval
 from lib.figures.images import draw_outlined, draw_overlay
 from lib.figures.style import COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
 from lib.recipe import Recipe
@@ -36,7 +38,8 @@ def settings_table(studys: TrainingConfig, todays: TrainingConfig) -> pd.DataFra
     first, second = (asdict(Recipe()) | asdict(config) for config in (studys, todays))
     left_out = ("threads", "snapshot_every", "precision")
     names = [name for name in second if first[name] != second[name] and name not in left_out]
-    rows = {name: {"the study's": str(first[name]), "U-Net": str(second[name])} for name in names}
+    columns = {"the study's": first, "U-Net": second}
+    rows = {name: {of: str(value[name]).replace("()", "none") for of, value in columns.items()} for name in names}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting")
     table.attrs["caption"] = f"The two networks differ in {len(rows)} settings. All others are the same."
     return table
@@ -312,34 +315,34 @@ def figure_ladder(
 ) -> ReportFigure:
     """Composes the mean Dice of each step in every fold of the training images, and what it adds to the step before.
 
-    The networks of two folds share most training images, so that no interval from their scatter would be valid.
+    Args:
+        number: of the figure. runs: of each step, one in each fold. labels: of the steps. dataset: of the folds.
     """
-    by_image = fold_scores(runs, dataset).xs("test", level="split")["dice"].droplevel("seed")
-    first = next(iter(runs.values()))
-    folds = {
-        name: run.fold.index
-        for run in first
-        if run.fold
-        for name in np.array(run.fold.names(dataset))[run.fold.divide(dataset)["test"]]
-    }
-    table = by_image.unstack("variant")[list(runs)].groupby(folds).mean()
-    steps = table.diff(axis=1)
-    told = "; ".join(
-        f"{labels[name]} {steps[name].mean():+.3f} ({steps[name].min():+.3f} to {steps[name].max():+.3f})"
-        for name in list(runs)[1:]
-    )
+    held_out = fold_scores(runs, dataset)["dice"].xs("test", level="split").droplevel("seed").unstack("variant")
+    held_out = held_out[list(runs)]
+    folds = [run.fold for run in next(iter(runs.values())) if run.fold]
+    index = {folds[0].names(dataset)[at]: fold.index for fold in folds for at in fold.divide(dataset)["test"]}
+    table = held_out.groupby(index).mean()
+    added = added_by_step(runs, dataset)
+    told = "; ".join(f"{labels[name]} {with_interval(one)}" for name, one in added.items())
+    known = folds[0].patients(dataset) is not None
+    unknown = "" if known else " Patients are not known, and each image counts as one: the intervals are too narrow."
     caption = (
-        f"From {table.iloc[:, 0].mean():.3f} to {table.iloc[:, -1].mean():.3f} mean Dice over {len(table)} folds of "
-        f"the training images. Added by each step, mean over folds (lowest to highest fold): {told}. Lines are folds; "
-        "their range is no confidence interval, since their networks share training images."
+        f"From {held_out.iloc[:, 0].mean():.3f} to {held_out.iloc[:, -1].mean():.3f} mean Dice on images of patients "
+        f"that were held out. Added by each step: {told}. Lines are the {len(table)} folds of the training images. "
+        f"Intervals are over patients: each step was trained once a fold, and another training would differ.{unknown}"
     )
     data = table.rename(columns=labels).rename_axis(index="fold").reset_index()
     figure = ReportFigure(number, caption, f"Dice by step. Added by each: {told}.", data, figsize=(7.6, 3.2))
-    ax = figure.subplots()
-    heights = range(len(runs))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     for _, fold in table.iterrows():
-        ax.plot(fold, heights, color=COLOURS["test"], alpha=0.3, lw=1)
-    ax.plot(table.mean(), heights, color=COLOURS["test"], marker="o")
-    ax.set_yticks(heights, [labels[name] for name in runs])
-    ax.set(xlabel="Dice, held-out folds of the training images")
+        left.plot(fold, range(len(runs)), color=COLOURS["test"], alpha=0.3, lw=1)
+    left.plot(held_out.mean(), range(len(runs)), color=COLOURS["test"], marker="o")
+    left.set_yticks(range(len(runs)), [labels[name] for name in runs])
+    left.set(xlabel="Dice on held-out patients")
+    right.axvline(0, color="black", ls=":")
+    for height, one in enumerate(added.values(), start=1):
+        draw_interval(right, (one.ci_low, one.ci_high), height, color=COLOURS["test"], lw=2)
+        right.plot(one.effect, height, "o", color=COLOURS["test"])
+    right.set(xlabel="added by this step, with its interval")
     return figure

@@ -4,7 +4,6 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -35,11 +34,10 @@ def load_network(report: Path) -> tuple[nn.Module, Precision, tuple[float, float
     """Returns a report's best network, its precision, by how much its training images were scaled (y, x), and its name.
 
     The best is that of the variant with the highest Dice on test images, as a mean over its runs; of these it is the
-    first, so that none is chosen for its luck. It looks at each picture once, and not in eight turns and flips as in
-    the report, which would take eight times as long, and computes in the precision that it was trained in.
+    first, so that none is chosen for its luck. It computes in the precision that it was trained in.
 
     Raises:
-        UserError: the folder is no report, or one without weights and their configurations.
+        UserError: the folder is no report, one without weights and their configurations, or another version's.
     """
     models = report / "models"
     try:
@@ -60,11 +58,14 @@ def load_network(report: Path) -> tuple[nn.Module, Precision, tuple[float, float
     best = max(dice, key=dice.__getitem__)
     name = next(name for name in kept["models"] if name.startswith(f"{best}-seed-"))
     settings = kept["models"][name]
-    config = Recipe(**settings) if "symmetries" in settings else TrainingConfig(**settings)
-    if isinstance(config, Recipe):
-        config = replace(config, symmetries=False)
-    network = build_network(config)
-    network.load_state_dict(from_bytes((models / name).read_bytes()))
+    try:
+        config = Recipe(**settings) if "augmentation" in settings else TrainingConfig(**settings)
+        network = build_network(config)
+        network.load_state_dict(from_bytes((models / name).read_bytes()))
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"reports/{report.name}: expected networks of this version, found another's; make the report again"
+        ) from None
     down, across = kept["scale"]
     told = (
         f"{variants[best]['label']} ({name}), whose mean Dice on test images is the report's highest, {dice[best]:.3f}"
@@ -166,7 +167,7 @@ def _one(
     read, _ = read_image(file, file.name)
     image = np.ascontiguousarray(read if read.dtype == np.uint8 else read >> (bits - 8), dtype=np.uint8)
     height, width = image.shape[:2]
-    shape = max(round(height * scale[0]), 8), max(round(width * scale[1]), 8)
+    shape = max(round(height * scale[0]), 16), max(round(width * scale[1]), 16)
     mask = resize_mask(foreground_of(network, precision, resize_image(image, shape)), (height, width))
     border = mask & ~ndimage.binary_erosion(mask)
     overlay = image.copy()

@@ -1,9 +1,10 @@
 """The content of results.json."""
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
-from lib.claims.evidence import Evidence
+from lib.claims.evidence import Evidence, added_by_step
 from lib.claims.reference import reference_for
 from lib.claims.verdicts import Judgement, NotRun, claim_results
 from lib.data.dataset import SYNTHETIC, Dataset, Fold, duplicates, shared_patients
@@ -34,9 +35,12 @@ def _place(fold: Fold) -> dict[str, int]:
     return {"division": fold.repeat, "fold": fold.index}
 
 
-def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, Any]:
-    """Returns the side experiments as in results.json: final scores and seconds of training."""
-    return {
+def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> dict[str, Any]:
+    """Returns the side experiments as in results.json: final scores and seconds of training.
+
+    Each step of the ladder but its first has what it "added" to the Dice of the one before, with its interval.
+    """
+    side = {
         experiment: {
             variant: {
                 "label": EXPERIMENTS[experiment].variants[variant].label,
@@ -48,6 +52,11 @@ def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]]) -> dict[str, A
         for experiment, of_experiment in runs.items()
         if experiment != "variants"
     }
+    steps = added_by_step(runs["ladder"], dataset) if "ladder" in runs else {}
+    for step, added in steps.items():
+        bounds = None if isnan(added.ci_low) else [added.ci_low, added.ci_high]
+        side["ladder"][step]["added"] = {"effect": added.effect, "interval": bounds}
+    return side
 
 
 def collect_results(
@@ -82,5 +91,5 @@ def collect_results(
         },
         "claims": [claim_results(one) for one in judged],
         "reference": None if parameters.study else reference_for(dataset),
-        "side": side_results(runs),
+        "side": side_results(runs, dataset),
     }

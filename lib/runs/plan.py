@@ -78,6 +78,7 @@ def _unet(label: str, epochs_factor: float = 1, **changes: Any) -> Variant:
 
 _AUGMENTED = {"normalized": True, "augmentation": 0.6}  # the strength was chosen on folds of the training images
 _SCHEDULED = {"one_cycle": True, "weight_decay": 0.01, "learning_rate": 2e-3, "batch_size": 4}
+_SCALES = (0.75, 0.875, 1.125, 1.25)  # chosen likewise
 # From the study's network to one of today, each step with all that is above it.
 LADDER: dict[str, Variant] = {
     "baseline": VARIANTS["baseline"],
@@ -86,9 +87,9 @@ LADDER: dict[str, Variant] = {
     "augmentation": _unet("Augmentation", **_AUGMENTED),
     "loss": _unet("Dice loss", **_AUGMENTED, dice_loss=1.0),
     "schedule": _unet("Schedule", 4 / 3, **_AUGMENTED, dice_loss=1.0, **_SCHEDULED),
-    "symmetries": _unet("Averaging over symmetries", 4 / 3, **_AUGMENTED, dice_loss=1.0, **_SCHEDULED, symmetries=True),
+    "scales": _unet("Averaging over scales", 4 / 3, **_AUGMENTED, dice_loss=1.0, **_SCHEDULED, scales=_SCALES),
 }
-POSSIBLE: dict[str, Variant] = {"possible": replace(LADDER["symmetries"], label="U-Net")}
+POSSIBLE: dict[str, Variant] = {"possible": replace(LADDER["scales"], label="U-Net")}
 
 
 @dataclass(frozen=True)

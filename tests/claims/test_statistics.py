@@ -17,6 +17,7 @@ from lib.claims.intervals import (
     effect_by_seed,
     holm,
     image_differences,
+    over_patients_alone,
     spearman,
     spearman_over_seeds,
     to_decide,
@@ -308,6 +309,16 @@ def test_one_seed_tells_no_interval():
     assert directional_verdict(found, contrast.n_runs) == "undecided"
     assert np.isnan([holm({"a": found, "b": of_p(0.02)})["a"].ci_low, holm({"a": found})["a"].p_value]).all()
     assert holm({"a": found, "b": of_p(0.02)})["b"].p_value == pytest.approx(0.04)
+
+
+def test_of_networks_trained_once_an_interval_over_patients_is_a_t_interval_of_their_means():
+    values = simulated(0, seeds=1, effect=0.02)[:, :54]
+    patients = "".join(letter * 6 for letter in NINE[0] + "bcdefghi")
+    columns, identities = by_letter(patients, 0)
+    found = over_patients_alone(pd.DataFrame(values, columns=columns), "test", identities)
+    of_patient = values[0].reshape(9, 6).mean(axis=1)
+    expected = stats.ttest_1samp(of_patient, 0).confidence_interval(0.95)
+    assert (found.effect, found.ci_low, found.ci_high) == pytest.approx((of_patient.mean(), *expected))
 
 
 def test_one_patient_tells_no_headline_interval():

@@ -16,7 +16,7 @@ from lib.training import Training, TrainingConfig, build_network, generator, tra
 STUDYS = TrainingConfig(epochs=2, batch_size=4, snapshot_every=1)
 TODAYS = Recipe(
     epochs=4, batch_size=4, snapshot_every=2, network="UNet", normalized=True, augmentation=0.6, dice_loss=1.0,
-    one_cycle=True, weight_decay=0.01, symmetries=True,
+    one_cycle=True, weight_decay=0.01, scales=(0.75, 1.5),
 )  # fmt: skip
 
 
@@ -59,20 +59,32 @@ def test_augmentation_moves_image_and_mask_together():
     assert (shapes != masks).float().mean() > 0.5 * masks.mean()  # they did move
 
 
-def test_symmetries_make_eval_equivariant_and_leave_training_alone():
+@pytest.mark.parametrize("size", [(32, 32), (36, 52), (16, 40)])
+def test_eval_averages_over_scales_and_turns_and_training_does_not(size):
     torch.manual_seed(0)
-    images = torch.rand(2, 3, 32, 32)
-    single, averaged = (build_network(replace(TODAYS, symmetries=wanted)) for wanted in (False, True))
-    turned = images.rot90(1, (2, 3)).flip(3)
+    images = torch.rand(2, 3, *size)
+    single, averaged = (build_network(replace(TODAYS, scales=scales)) for scales in ((), TODAYS.scales))
+    assert torch.equal(single.train()(images), averaged.train()(images))
+    single, averaged = single.eval(), averaged.eval()
     with torch.inference_mode():
-        for network in (single, averaged):
-            network.eval()
-        found, expected = averaged(turned), averaged(images).rot90(1, (1, 2)).flip(2)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-        assert not torch.allclose(single(turned), single(images).rot90(1, (1, 2)).flip(2), atol=1e-5)
-        for network in (single, averaged):
-            network.train()
-        assert torch.equal(single(images), averaged(images))
+        views = [single(images)]
+        for turns, scale in enumerate(TODAYS.scales, start=1):
+            sides = [max(16, 8 * round(side * scale / 8)) for side in size]
+            shrunk = torch.nn.functional.interpolate(images, sides, mode="bilinear", antialias=True)
+            found = single(shrunk.rot90(turns, (2, 3))).rot90(-turns, (1, 2))
+            views.append(torch.nn.functional.interpolate(found[:, None], size, mode="bilinear")[:, 0])
+        torch.testing.assert_close(averaged(images), sum(views) / len(views), rtol=0, atol=1e-6)
+
+
+def test_each_view_lies_on_the_image_again():
+    """An image of a bright half, which a network that calls bright foreground finds from every view."""
+    network = build_network(Recipe(scales=(0.75, 0.875, 1.125, 1.25)))
+    network.forward = lambda x: x[:, 0]  # type: ignore[method-assign]
+    images = torch.zeros(1, 3, 64, 48)
+    images[..., :20] = 1
+    found = network.eval()(images)[0]
+    assert found[:, :18].min() > 0.9
+    assert found[:, 22:].max() < 0.1
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing():

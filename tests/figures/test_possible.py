@@ -6,7 +6,10 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from lib.claims.intervals import Interval
+from lib.claims.words import with_interval
 from lib.data.dataset import Dataset, Fold
 from lib.figures.possible import (
     agreement,
@@ -44,39 +47,39 @@ def runs_of(variants: Sequence[str], dataset: Dataset, folds: Sequence[Fold | No
 
 @pytest.fixture(scope="module")
 def runs(discs: Dataset) -> dict[str, list[Run]]:
-    return runs_of(("baseline", "symmetries"), discs, [None, None])
+    return runs_of(("baseline", "scales"), discs, [None, None])
 
 
 def test_settings_that_differ_are_listed_and_no_others(runs):
-    table = settings_table(runs["baseline"][0].config, runs["symmetries"][0].config)
+    table = settings_table(runs["baseline"][0].config, runs["scales"][0].config)
     assert table.loc["network"].tolist() == ["shallower_CNN_segment", "UNet"]
-    assert table.loc["symmetries"].tolist() == ["False", "True"]
+    assert table.loc["scales"].tolist() == ["none", "(0.75, 0.875, 1.125, 1.25)"]
     assert table.attrs["caption"].startswith(f"The two networks differ in {len(table)} settings.")
     assert not {"l2", "seed", "threads"} & set(table.index)
 
 
 def test_tables_and_figures_hold_the_scores_of_the_runs(runs, discs: Dataset):
-    expected = np.mean([final_means(run)["test"]["dice"] for run in runs["symmetries"]])
-    assert float(score_table(runs, LABELS, discs).loc[LABELS["symmetries"], "Dice, test"]) == pytest.approx(
+    expected = np.mean([final_means(run)["test"]["dice"] for run in runs["scales"]])
+    assert float(score_table(runs, LABELS, discs).loc[LABELS["scales"], "Dice, test"]) == pytest.approx(
         expected, abs=5e-4
     )
     cost = figure_cost(23, runs, LABELS, discs)
-    assert cost.data.groupby("network")["dice"].mean()[LABELS["symmetries"]] == pytest.approx(expected)
+    assert cost.data.groupby("network")["dice"].mean()[LABELS["scales"]] == pytest.approx(expected)
     markers = {path.vertices.tobytes() for dots in cost.axes[0].collections for path in dots.get_paths()}
     assert len(markers) == len(runs)  # told apart without colour, too
-    beside = figure_beside(22, runs["baseline"], runs["symmetries"], discs)
+    beside = figure_beside(22, runs["baseline"], runs["scales"], discs)
     assert set(beside.data["which"]) == {"best", "worst"}
     reliable = figure_reliability(24, first_probabilities(runs, discs)["test"], discs.test.masks)
     assert reliable.data.groupby("network")["share"].sum().to_numpy() == pytest.approx(1)
-    assert group_table(runs["symmetries"], discs) is None
+    assert group_table(runs["scales"], discs) is None
     for figure in (cost, beside, reliable):
         assert figure.render("png")
 
 
 def test_dice_is_told_by_grade_and_by_patient_where_they_are_known(runs, discs: Dataset):
     known = replace(discs.test, grades=("benign",) * 4 + ("malignant",) * 2, patients=tuple("ababab"))
-    table = group_table(runs["symmetries"], replace(discs, test=known))
-    dice = np.mean([run.scores[run.config.epochs]["test"]["dice"].numpy() for run in runs["symmetries"]], axis=0)
+    table = group_table(runs["scales"], replace(discs, test=known))
+    dice = np.mean([run.scores[run.config.epochs]["test"]["dice"].numpy() for run in runs["scales"]], axis=0)
     assert float(table.loc["grade malignant", "Dice"]) == pytest.approx(dice[4:].mean(), abs=1e-3)
     assert sorted(table.loc[["patient a", "patient b"], "images"]) == [3, 3]
     grade, patient = (table.filter(like=kind, axis=0)["Dice"].sort_values() for kind in ("grade", "patient"))
@@ -109,7 +112,7 @@ def test_agreement_is_how_often_two_runs_call_a_pixel_the_same():
 
 def test_agreement_is_drawn_of_the_worst_images_of_networks_with_several_runs(runs, discs: Dataset):
     first = runs["baseline"]
-    figure = figure_agreement(26, {"study's": first, "U-Net": runs["symmetries"][:1]}, discs, count=2)
+    figure = figure_agreement(26, {"study's": first, "U-Net": runs["scales"][:1]}, discs, count=2)
     dice = np.mean([run.scores[run.config.epochs]["test"]["dice"].numpy() for run in first], axis=0)
     assert figure.data["image"].tolist() == [discs.test.names[i] for i in np.argsort(dice)[:2]]
     assert set(figure.data["network"]) == {"study's"}
@@ -124,6 +127,11 @@ def test_the_ladder_shows_every_fold(discs: Dataset):
     runs = runs_of(("baseline", "depth"), discs, folds)
     figure = figure_ladder(25, runs, LABELS, discs)
     assert len(figure.data) == len(runs["depth"])
-    mean = fold_scores(runs, discs).xs("test", level="split")["dice"].groupby("variant").mean()
-    assert figure.data[LABELS["depth"]].mean() == pytest.approx(mean["depth"], abs=0.02)  # folds of equal size
+    dice = fold_scores(runs, discs).xs("test", level="split")["dice"].unstack("variant")
+    assert figure.data[LABELS["depth"]].mean() == pytest.approx(dice["depth"].mean(), abs=0.02)  # folds of equal size
+    added = stats.ttest_rel(dice["depth"], dice["baseline"])  # each image counts as one patient
+    low, high = added.confidence_interval(0.95)
+    told = with_interval(Interval((dice["depth"] - dice["baseline"]).mean(), low, high, added.pvalue))
+    assert f"{LABELS['depth']} {told}." in figure.caption
+    assert "the intervals are too narrow" in figure.caption
     assert figure.render("png")

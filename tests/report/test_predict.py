@@ -27,7 +27,7 @@ def report(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setattr(_files, "REPORTS", tmp_path / "reports")
     models = tmp_path / "reports" / "discs" / "models"
     models.mkdir(parents=True)
-    recipe = Recipe(epochs=1, network="UNet", normalized=True, symmetries=True)
+    recipe = Recipe(epochs=1, network="UNet", normalized=True, scales=(0.75,))
     configs = {
         f"{name}-seed-{seed}.pt": recipe if name == "possible" else TrainingConfig() for name in DICE for seed in (0, 1)
     }
@@ -136,3 +136,19 @@ def test_pictures_of_16_bits_are_scaled_by_one_number_as_in_training(report: Pat
         tables.append(Path(f"{folder}-out/table.csv").read_bytes())
     assert "16 bits: 2 pictures, of which 12 bits are used, divided by 16" in capsys.readouterr().out
     assert tables[0] == tables[1]
+
+
+def test_a_report_of_another_version_is_told_of(report: Path, images: Path, capsys):
+    arguments = [f"IMAGES={images}", "NAME=discs"]
+    kept = report / "configurations.json"
+    before = kept.read_text()
+    write_dice(report.parent, DICE | {"possible": (0.9, 0.9)})
+    kept.write_text(before.replace('"scales"', '"symmetries"'))
+    assert main(arguments) == 2
+    assert "expected networks of this version" in capsys.readouterr().err
+    kept.write_text(before)
+    for weights in report.glob("*.pt"):
+        weights.write_bytes(to_bytes({"conv.weight": torch.zeros(1)}))
+    assert main(arguments) == 2
+    assert "make the report again" in capsys.readouterr().err
+    assert not images.with_name("pictures-masks").exists()

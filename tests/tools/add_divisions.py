@@ -9,6 +9,7 @@ other. Variants that the reference has scores of in as many divisions are not tr
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -119,27 +120,45 @@ def measure(
         "parameters": parameters.model_dump(),
         "provenance": provenance(parameters, dataset, started, command),
         "claims": [claim_results(judged) for judged in judge(measured)],
-        "side": side_results({"new patients": runs}),
+        "side": side_results({"new patients": runs}, dataset),
     }
     return content, image_table(measured)
+
+
+def as_reference(given: Parameters, dataset: Dataset) -> tuple[str, dict[str, Any], Parameters]:
+    """Returns the reference of a dataset, by name and content, and the parameters with what they have in common.
+
+    Raises:
+        UserError: the dataset has no reference.
+    """
+    found = find_reference(dataset.sha256)
+    if found is None or found[1]["provenance"]["dataset_sha256"] != dataset.sha256:
+        raise UserError(f"DATASET={given.dataset}: expected the data of a reference, found other data")
+    name, results = found
+    return name, results, given.model_copy(update={key: results["parameters"][key] for key in ALIKE})
+
+
+def told(tool: str, given: Parameters, arguments: Sequence[str]) -> str:
+    """Returns the command of a tool as it is published: without the path of this machine's dataset."""
+    public = [argument.replace(given.dataset, public_path(given.dataset)) for argument in arguments]
+    return shlex.join(["python", f"tests/tools/{tool}.py", *public])
+
+
+def write_results(name: str, results: dict[str, Any]) -> None:
+    """Replaces a reference's results.json."""
+    text = json.dumps(results, indent=1, allow_nan=False)
+    (REFERENCES / name / "results.json").write_text(text + "\n", encoding="utf-8")
 
 
 def add_divisions(arguments: list[str]) -> None:
     """Trains what is missing, and writes the reference's results.json and scores.csv.xz anew."""
     given = parse_parameters(["STUDY=yes", "SEEDS=1", "POSSIBLE=no", *arguments])
     dataset = given.load()
-    found = find_reference(dataset.sha256)
-    if found is None or found[1]["provenance"]["dataset_sha256"] != dataset.sha256:
-        raise UserError(f"DATASET={given.dataset}: expected the data of a reference, found other data")
-    name, seeds = found
-    parameters = given.model_copy(update={key: seeds["parameters"][key] for key in ALIKE})
-    told = [argument.replace(given.dataset, public_path(given.dataset)) for argument in arguments]
-    command = shlex.join(["python", "tests/tools/add_divisions.py", *told])
-    folder = REFERENCES / name
-    divisions, table = measure(parameters, dataset, pd.read_csv(folder / "scores.csv.xz"), command)
-    results = json.dumps(join(seeds, divisions), indent=1, allow_nan=False)
-    (folder / "results.json").write_text(results + "\n", encoding="utf-8")
-    table.to_csv(folder / "scores.csv.xz", index=False, float_format="%.6f")
+    name, seeds, parameters = as_reference(given, dataset)
+    scores = REFERENCES / name / "scores.csv.xz"
+    divisions, table = measure(parameters, dataset, pd.read_csv(scores), told("add_divisions", given, arguments))
+    write_results(name, join(seeds, divisions))
+    table.to_csv(scores, index=False, float_format="%.6f")
     print(f"reports/reference/{name}: now with {parameters.repeats} divisions into folds")
 
 
