@@ -99,6 +99,7 @@ def _farthest(
     objects: Int[np.ndarray, "height width"], others: Int[np.ndarray, "height width"], pixel: tuple[float, float]
 ) -> np.ndarray:
     """Returns the distance of the farthest pixel of each of `others` (columns) from each of `objects` (rows)."""
-    index = np.arange(1, others.max() + 1)
+    order = np.argsort(others, axis=None, kind="stable")  # object by object, which is faster than `ndimage.maximum`
+    first = np.searchsorted(others.ravel(), np.arange(1, others.max() + 1), sorter=order)
     from_each = (ndimage.distance_transform_edt(objects != n, sampling=pixel) for n in range(1, objects.max() + 1))
-    return np.stack([ndimage.maximum(distances, others, index) for distances in from_each])
+    return np.stack([np.maximum.reduceat(distances.ravel()[order], first) for distances in from_each])

@@ -15,7 +15,6 @@ from lib.claims.evidence import added_by_step
 from lib.claims.words import SPLITS, with_interval
 from lib.data.dataset import Dataset, Split
 from lib.evaluation import THRESHOLD, predict
-from lib.figures.effects import draw_interval
 from lib.figures.images import draw_outlined, draw_overlay
 from lib.figures.style import COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
 from lib.recipe import Recipe
@@ -143,7 +142,8 @@ def figure_beside(
     split = dataset.splits[shown]
     by_image = image_scores({"study": studys, "U-Net": todays}, dataset).xs(shown, level="split")["dice"]
     means = by_image.loc["U-Net"].groupby("image", sort=False).mean()
-    names = {"best": str(means.idxmax()), "worst": str(means.idxmin())}
+    best, worst = str(means.idxmax()), str(means.idxmin())
+    names = {"best": best, "worst": worst} if best != worst else {"best and worst": best}
     rows = [
         {
             "which": which,
@@ -160,11 +160,9 @@ def figure_beside(
         f"Dice of the U-Net against the study's network: {told}. Chosen from the "
         f"{shown} images by its mean Dice over {count_of_runs(len(todays))}; drawn is the first run of each."
     )
-    alt = (
-        f"Two images, each with truth and the overlays of two networks. Dice of the U-Net against the study's: {told}."
-    )
-    figure = ReportFigure(number, caption, alt, pd.DataFrame(rows), figsize=(7.6, 4.4))
-    for axes, row in zip(figure.subplots(2, 4), rows, strict=True):
+    alt = f"Images, each with truth and the overlays of two networks. Dice of the U-Net against the study's: {told}."
+    figure = ReportFigure(number, caption, alt, pd.DataFrame(rows), figsize=(7.6, 2.2 * len(rows)))
+    for axes, row in zip(figure.subplots(len(rows), 4, squeeze=False), rows, strict=True):
         image, mask = split.pair(row["name"])
         axes[0].imshow(image)
         axes[1].imshow(mask, cmap="gray", vmin=0, vmax=1)
@@ -342,7 +340,7 @@ def figure_ladder(
     left.set(xlabel="Dice on held-out patients")
     right.axvline(0, color="black", ls=":")
     for height, one in enumerate(added.values(), start=1):
-        draw_interval(right, (one.ci_low, one.ci_high), height, color=COLOURS["test"], lw=2)
+        right.plot((one.ci_low, one.ci_high), (height, height), color=COLOURS["test"], lw=2)  # nothing where unknown
         right.plot(one.effect, height, "o", color=COLOURS["test"])
     right.set(xlabel="added by this step, with its interval")
     return figure

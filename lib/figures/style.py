@@ -70,6 +70,7 @@ class ReportFigure(Figure):
         """Returns the drawing as an element of a page: with ids of its own, and in the page's colours."""
         svg = self.render("svg").decode()
         svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        svg = re.sub(r'(<image [^>]*?) id="[^"]*"', r"\1", svg)  # of their pixels: two alike would share one
         svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
         for colour, there in ON_A_PAGE.items():
             svg = svg.replace(colour, there)

@@ -165,6 +165,7 @@ def kernel_environment(folder: Path) -> dict[str, str]:
         "MPLCONFIGDIR": str(ROOT / "data" / "cache" / "matplotlib"),
         "PYTHONPATH": os.pathsep.join(filter(None, search)),
         "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",  # kernels run beside each other: threads of two wait, and round otherwise than one
     }
 
 

@@ -1,11 +1,13 @@
 """The figures and tables of section 4, on runs of the discs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from lib.claims.intervals import Interval
@@ -74,6 +76,17 @@ def test_tables_and_figures_hold_the_scores_of_the_runs(runs, discs: Dataset):
     assert group_table(runs["scales"], discs) is None
     for figure in (cost, beside, reliable):
         assert figure.render("png")
+
+
+def test_images_that_are_all_alike_to_the_networks_are_shown_once_and_share_no_id(runs, discs: Dataset):
+    weights = {name: torch.zeros_like(of) for name, of in runs["baseline"][0].weights.items()}
+    zero = {split: {"dice": torch.zeros(len(of), dtype=torch.float64)} for split, of in discs.splits.items()}
+    epoch = runs["baseline"][0].config.epochs
+    nothing = [replace(runs["baseline"][0], snapshots={epoch: weights}, scores={epoch: zero})]  # probability 0.5
+    figure = figure_beside(22, nothing, nothing, discs)
+    assert figure.data["which"].tolist() == ["best and worst"]
+    ids = re.findall(r' id="([^"]*)"', figure.to_html())
+    assert len(ids) == len(set(ids))
 
 
 def test_dice_is_told_by_grade_and_by_patient_where_they_are_known(runs, discs: Dataset):
