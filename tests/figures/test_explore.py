@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
@@ -54,6 +55,12 @@ def scores(text: str) -> list[float]:
     return [float(score) for score in re.findall(r"(?:DSC|Dice) (\d\.\d{3})", text)]
 
 
+def run(work: Coroutine[None, None, None]) -> None:
+    """Runs it in a loop of its own: where pages were looked at before, playwright's still runs in this thread."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
+
+
 async def ended(box: VBox) -> None:
     async with asyncio.timeout(60):
         while control(box, "Train").disabled:
@@ -67,7 +74,7 @@ def trained(box: VBox) -> None:
         control(box, "Train").click()
         await ended(box)
 
-    asyncio.run(press())
+    run(press())
 
 
 @pytest.mark.parametrize(("variant", "seed"), [("baseline", 0), ("l2", 1)])
@@ -143,7 +150,7 @@ def test_stop_ends_training_after_the_epoch_under_way_and_it_can_begin_again(dis
         assert "Stops after the epoch" in told(box)
         await ended(box)
 
-    asyncio.run(press())
+    run(press())
     assert int(re.search(r"epoch (\d+) of 1000.* Stopped\.$", told(box))[1]) < 1000
     control(box, "Epochs").value = 1
     trained(box)
@@ -157,7 +164,7 @@ def test_widgets_made_anew_stop_the_training_of_those_they_replace(discs: Datase
         explore_training(discs, LEARNS, "l2")
         await ended(first)
 
-    asyncio.run(run_cell_twice())
+    run(run_cell_twice())
 
 
 @pytest.mark.parametrize(
