@@ -37,7 +37,7 @@ class UNet(nn.Module):
     """Maps images to foreground probabilities: a U-Net of five levels.
 
     Args (forward):
-        x: float32 in [0, 1], shape (batch, 3, height, width), at least 16 pixels high and wide.
+        x: float32 in [0, 1], shape (batch, 3, height, width), of any size.
 
     Returns (forward):
         Probability of foreground, float32 in [0, 1], shape (batch, height, width).
@@ -58,11 +58,12 @@ class UNet(nn.Module):
         x = (x - 0.5) / 0.25
         skipped = []
         for level, block in enumerate(self.down):
-            x = block(max_pool2d(x, 2) if level else x)
+            # Batch normalization of one small image needs more than the one value that would be left of it.
+            x = block(max_pool2d(x, 2) if level and min(x.shape[2:]) > 2 else x)
             skipped.append(x)
         for level in reversed(range(len(self.up))):
             skip = skipped[level]
-            x = interpolate(self.up[level](x), skip.shape[2:])  # which changes odd sizes alone
+            x = interpolate(self.up[level](x), skip.shape[2:])  # which changes odd and very small sizes alone
             x = self.merge[level](torch.cat([x, skip], dim=1))
         return self.sig(self.head(x)).squeeze(dim=1)
 
@@ -123,8 +124,9 @@ def augmented(
     """Returns a batch turned, flipped, stretched, bent and recoloured at random, and its masks likewise, of 0 and 1.
 
     What lies outside of an image is its reflection. At strength 1 an image is turned by up to 0.3 radians beside
-    multiples of 90 degrees, scaled by up to a factor of 1.65, moved by up to 7% of its size, and its contrast,
-    brightness and gamma change by up to a quarter.
+    multiples of 90 degrees, scaled by up to a factor of 1.65, and 1.1 more along one side, sheared, moved by up to 7.5%
+    of its size, and its contrast, brightness and gamma change by about a quarter. Turns are those of a square: an image
+    that is none is stretched with them.
     """
     batch, _, height, width = inputs.shape
 
@@ -152,9 +154,10 @@ def augmented(
 
 
 def _averaged(scales: Sequence[float], network: nn.Module, inputs: tuple[Tensor], probabilities: Tensor) -> Tensor:
-    """A forward hook: returns the mean over an image and itself at other scales, but in training.
+    """A forward hook: returns the mean over an image and views of it at other scales, but in training.
 
-    Each view is turned by 90 degrees more than the one before, since a network's answer should depend on neither.
+    Each view is also turned, by 90 degrees more than the one before: an outline should not depend on orientation, and
+    only a little on magnification.
     """
     if network.training:
         return probabilities
@@ -162,7 +165,7 @@ def _averaged(scales: Sequence[float], network: nn.Module, inputs: tuple[Tensor]
     shape = images.shape[2:]
     views = [probabilities]
     for turns, scale in enumerate(scales, start=1):
-        sides = [max(16, 8 * round(side * scale / 8)) for side in shape]  # which pool and grow back without a rest
+        sides = [max(16, 8 * round(side * scale / 8)) for side in shape]  # even, for the study's networks
         view = torch.rot90(interpolate(images, sides, mode="bilinear", antialias=True), turns, (2, 3))
         found = torch.rot90(network.forward(view.contiguous(memory_format=torch.channels_last)), -turns, (1, 2))
         views.append(interpolate(found[:, None].float(), shape, mode="bilinear").squeeze(dim=1))

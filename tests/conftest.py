@@ -118,8 +118,16 @@ def axe() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begins with the tests that take longest, so that at the end no process waits for one of them."""
-    items.sort(key=lambda item: not any(mark.kwargs.get("first") for mark in item.iter_markers("slow")))
+    """Begins with the tests that take longest, so that at the end no process waits for one of them.
+
+    Those that need a report are the last: while one process makes it, the other has something else to do.
+    """
+
+    def turn(item: pytest.Item) -> tuple[bool, bool]:
+        first = any(mark.kwargs.get("first") for mark in item.iter_markers("slow"))
+        return not first, "made_once" in getattr(item, "fixturenames", ())
+
+    items.sort(key=turn)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -4,10 +4,11 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import mean
+from threading import Event
 
 import numpy as np
 import torch
@@ -28,8 +29,8 @@ from lib.training import Precision, TrainingConfig, as_input, build_network, thr
 
 KNOWN = ("IMAGES", "OUT", "NAME")
 COLUMNS = ("image", "width", "height", "foreground", "objects")
-TILE, OVERLAP = 512, 64  # pixels of a tile, and of what it shares with each neighbour, whose outer half is thrown away
-AT_ONCE = 4  # pictures, at most: one of 4,000 x 4,000 pixels takes 350 MB
+TILE, OVERLAP = 512, 128  # pixels of a tile, and of what it shares with each neighbour, whose outer half is thrown away
+PIXELS_AT_ONCE = 40_000_000  # of all pictures that are segmented at one time: a gigabyte
 OUTLINE = (240, 228, 66)
 
 
@@ -67,7 +68,7 @@ def load_network(report: Path) -> tuple[nn.Module, Precision, tuple[float, float
         network.load_state_dict(from_bytes((models / name).read_bytes()))
     except (TypeError, ValueError, RuntimeError):
         raise UserError(
-            f"reports/{report.name}: expected networks of this version, found another's; make the report again"
+            f"reports/{report.name}: expected networks of this version, found others or damaged ones; make it again"
         ) from None
     down, across = kept["scale"]
     told = (
@@ -78,14 +79,16 @@ def load_network(report: Path) -> tuple[nn.Module, Precision, tuple[float, float
 
 @torch.inference_mode()
 def foreground_of(
-    network: nn.Module, precision: Precision, image: UInt8[np.ndarray, "height width 3"]
+    network: nn.Module, precision: Precision, image: UInt8[np.ndarray, "height width 3"], stop: Event
 ) -> Bool[np.ndarray, "height width"]:
-    """Returns where the probability of foreground exceeds THRESHOLD, computed tile by tile."""
+    """Returns where the probability of foreground exceeds THRESHOLD, tile by tile; ends before the next on `stop`."""
     height, width = image.shape[:2]
     mask, step, margin = np.zeros((height, width), dtype=bool), TILE - OVERLAP, OVERLAP // 2
     tops, lefts = (range(0, max(side - OVERLAP, 1), step) for side in (height, width))
     for top in tops:
         for left in lefts:
+            if stop.is_set():
+                raise CancelledError
             tile = image[top : top + TILE, left : left + TILE]
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 found = network(as_input(torch.from_numpy(tile[None].copy())))[0].numpy() > THRESHOLD
@@ -109,14 +112,19 @@ def pictures_of(given: str) -> list[Path]:
     return files
 
 
-def _bits(files: Sequence[Path]) -> list[int]:
-    """Returns how many bits each picture of more than 8 uses.
+def _survey(files: Sequence[Path]) -> tuple[list[int], int]:
+    """Returns how many bits each picture of more than 8 uses, and the pixels of the largest picture.
 
     Raises:
         Problem: one of all cannot be read, which is better known before the first mask than after the last.
     """
-    pictures = (read_image(file, file.name)[0] for file in files)
-    return [bits_used([picture]) for picture in pictures if picture.dtype == np.uint16]
+    deep, largest = [], 0
+    for file in files:
+        picture, _ = read_image(file, file.name)
+        largest = max(largest, picture.shape[0] * picture.shape[1])
+        if picture.dtype == np.uint16:
+            deep.append(bits_used([picture]))
+    return deep, largest
 
 
 def predict_folder(arguments: Sequence[str]) -> Path:
@@ -141,7 +149,7 @@ def predict_folder(arguments: Sequence[str]) -> Path:
         raise UserError(f"NAME={printable(report)}: expected the name of a report, found a path")
     network, precision, scale, told = load_network(_files.REPORTS / report)
     print(f"network: {told}")
-    of_deep = _bits(files)
+    of_deep, largest = _survey(files)
     bits = max(of_deep, default=8)
     if of_deep:  # all are scaled by one number, as training images are
         print(told_bits(f"{len(of_deep)} pictures", bits))
@@ -150,20 +158,20 @@ def predict_folder(arguments: Sequence[str]) -> Path:
         out.mkdir()
     except OSError as error:
         raise UserError(f"OUT={printable(out.name)}: expected a folder that can be made, {error.strerror}") from None
-    segment = partial(_one, network, precision, scale, bits, out)
+    stop = Event()
+    segment = partial(_one, network, precision, scale, bits, out, stop)
+    at_once = min(_files.cores(), max(PIXELS_AT_ONCE // largest, 1))
     try:
         # A picture a core, since two threads on one picture wait for each other: on a busy machine ten times as long.
-        with (
-            thread_count(1),
-            ThreadPoolExecutor(min(_files.cores(), AT_ONCE)) as pool,
-            (out / "table.csv").open("w", newline="", encoding="utf-8") as table,
-        ):
-            write = csv.writer(table)
-            write.writerow(COLUMNS)
+        with thread_count(1), ThreadPoolExecutor(at_once) as pool:
             try:
-                for row in tqdm(pool.map(segment, files), desc="masks", unit="image", total=len(files)):
-                    write.writerow(row)
+                with (out / "table.csv").open("w", newline="", encoding="utf-8") as table:
+                    write = csv.writer(table)
+                    write.writerow(COLUMNS)
+                    for row in tqdm(pool.map(segment, files), desc="masks", unit="image", total=len(files)):
+                        write.writerow(row)
             finally:
+                stop.set()
                 pool.shutdown(cancel_futures=True)
     except BaseException:  # a folder that is there is whole
         _files.delete(out)
@@ -172,14 +180,20 @@ def predict_folder(arguments: Sequence[str]) -> Path:
 
 
 def _one(
-    network: nn.Module, precision: Precision, scale: tuple[float, float], bits: int, out: Path, file: Path
+    network: nn.Module,
+    precision: Precision,
+    scale: tuple[float, float],
+    bits: int,
+    out: Path,
+    stop: Event,
+    file: Path,
 ) -> tuple[str, int, int, str, int]:
     """Writes mask and overlay of one picture, and returns its row of the table; `bits`: used of 16."""
     read, _ = read_image(file, file.name)
     image = np.ascontiguousarray(read if read.dtype == np.uint8 else read >> (bits - 8), dtype=np.uint8)
     height, width = image.shape[:2]
-    shape = max(round(height * scale[0]), 16), max(round(width * scale[1]), 16)
-    mask = resize_mask(foreground_of(network, precision, resize_image(image, shape)), (height, width))
+    shape = max(2 * round(height * scale[0] / 2), 16), max(2 * round(width * scale[1] / 2), 16)  # even, as in training
+    mask = resize_mask(foreground_of(network, precision, resize_image(image, shape), stop), (height, width))
     border = mask & ~ndimage.binary_erosion(mask)
     overlay = image.copy()
     overlay[border] = OUTLINE

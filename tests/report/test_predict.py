@@ -2,23 +2,28 @@
 
 import csv
 import json
+import time
+from concurrent.futures import CancelledError
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 import torch
+from conftest import tree
 from PIL import Image
 from torch import nn
 
 from lib import _files
 from lib.recipe import Recipe, UNet
+from lib.report import predict
 from lib.report.predict import OVERLAP, TILE, foreground_of, load_network, main
 from lib.runs.store import to_bytes
 from lib.training import TrainingConfig, build_network
 
 DICE = {"baseline": (0.5, 0.7), "noise": (0.65, 0.65), "possible": (0.9, 0.2)}  # of two runs on test images
-SIZES = {"a.png": (40, 24), "b.jpg": (16, 16), "c.bmp": (33, 57)}
+SIZES = {"a.png": (40, 24), "b.jpg": (16, 16), "c.bmp": (33, 57), "d.png": (66, 42)}
 
 
 @pytest.fixture
@@ -102,9 +107,9 @@ def test_what_is_wrong_is_one_line_and_nothing_is_overwritten(report: Path, imag
         error = capsys.readouterr().err
         assert said in error
         assert error.count("\n") == 1
-    (images / "d.png").write_bytes(b"no picture")
+    (images / "z.png").write_bytes(b"no picture")
     assert main([f"IMAGES={images}", out, "NAME=discs"]) == 2
-    assert "d.png" in capsys.readouterr().err
+    assert "z.png" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert not any((tmp_path / "there").iterdir())
 
@@ -120,7 +125,7 @@ class Bright(nn.Module):
 @pytest.mark.parametrize("shape", [(TILE, TILE), (TILE + 1, 40), (2 * TILE, 3 * TILE - OVERLAP), (9, 2 * TILE + 77)])
 def test_tiles_cover_every_pixel_where_it_is(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert np.array_equal(foreground_of(Bright(), "fp32", image), image[..., 0] > 127)
+    assert np.array_equal(foreground_of(Bright(), "fp32", image, Event()), image[..., 0] > 127)
 
 
 def test_pictures_of_16_bits_are_scaled_by_one_number_as_in_training(report: Path, tmp_path: Path, capsys):
@@ -138,6 +143,30 @@ def test_pictures_of_16_bits_are_scaled_by_one_number_as_in_training(report: Pat
     assert tables[0] == tables[1]
 
 
+def test_masks_do_not_depend_on_how_many_are_made_at_once(report: Path, images: Path, tmp_path: Path, monkeypatch):
+    write_dice(report.parent, DICE | {"possible": (0.9, 0.9)})
+    for name, cores in (("one", 1), ("four", 4)):
+        monkeypatch.setattr(_files, "cores", lambda cores=cores: cores)
+        assert main([f"IMAGES={images}", f"OUT={tmp_path / name}", "NAME=discs"]) == 0
+    assert tree(tmp_path / "one") == tree(tmp_path / "four")
+
+
+@pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_what_ends_it_leaves_nothing(cause, report: Path, images: Path, tmp_path: Path, monkeypatch):
+    def ends(network, precision, image, stop):
+        if image.shape == (16, 20, 3):  # the first
+            raise cause
+        stop.wait(60)  # another picture, which is at work until it is told
+        raise CancelledError
+
+    monkeypatch.setattr(_files, "cores", lambda: 2)
+    monkeypatch.setattr(predict, "foreground_of", ends)
+    before = time.monotonic()
+    assert main([f"IMAGES={images}", f"OUT={tmp_path / 'out'}", "NAME=discs"]) in (1, 130)
+    assert time.monotonic() - before < 30
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_report_of_another_version_is_told_of(report: Path, images: Path, capsys):
     arguments = [f"IMAGES={images}", "NAME=discs"]
     kept = report / "configurations.json"
@@ -150,5 +179,5 @@ def test_a_report_of_another_version_is_told_of(report: Path, images: Path, caps
     for weights in report.glob("*.pt"):
         weights.write_bytes(to_bytes({"conv.weight": torch.zeros(1)}))
     assert main(arguments) == 2
-    assert "make the report again" in capsys.readouterr().err
+    assert "expected networks of this version" in capsys.readouterr().err
     assert not images.with_name("pictures-masks").exists()
