@@ -136,11 +136,19 @@ def constant_answer(split: Split) -> pd.DataFrame:
     return pd.DataFrame({score: values.tolist() for score, values in best.items()}, index=list(split.names))
 
 
-def added_by_step(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Estimate]:
-    """Returns what each step adds to the Dice of the one before, with its interval over patients.
+def held_out_dice(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.DataFrame:
+    """Returns the Dice of each training image by the network of each step that did not see it: images x steps.
 
     Args:
         runs: by step, in their order, one in each fold of the training images.
+    """
+    return fold_scores(runs, dataset)["dice"].xs("test", level="split").droplevel("seed").unstack("variant")[list(runs)]
+
+
+def added_by_step(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Estimate]:
+    """Returns what each step adds to the Dice of the one before, with its interval over patients.
+
+    Arguments as of `held_out_dice`.
     """
     scores = fold_scores(runs, dataset)
     known = Fold("train", 0).patients(dataset)

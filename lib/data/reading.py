@@ -35,7 +35,7 @@ from lib.data.synthetic import draw_dataset
 MANY = 500  # images, of which progress is shown; fewer are read in a second
 LARGEST_KEPT = 512 * 512  # pixels of images that keep their size unless a size is given
 BYTES_A_PIXEL = 7900  # of a process that trains the study's networks: 6.2 GB were measured at 1024x768 ...
-UNET_BYTES_A_PIXEL = 14_800  # ... and the U-Net of section 4 in fp32, measured at 256x256; in bf16 it takes 10,400
+UNET_BYTES_A_PIXEL = 16_300  # ... and the U-Net of section 4 while it is scored, measured at 256x256; to train, 12,000
 SUBJECTS = ("images", "masks", "pairs", "splits", "groups")  # of what is told of a folder
 FEWEST_LEVELS = 16  # of 256 that the training images have to use, but for one value in a thousand
 # A pair at its size in the dataset, its original one, what was done to the image, and its masks' rules.

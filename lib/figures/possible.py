@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Int
 
-from lib.claims.evidence import added_by_step
+from lib.claims.evidence import added_by_step, held_out_dice
 from lib.claims.words import SPLITS, with_interval
 from lib.data.dataset import Dataset, Split
 from lib.evaluation import THRESHOLD, predict
@@ -19,7 +19,7 @@ from lib.figures.images import draw_outlined, draw_overlay
 from lib.figures.style import COLOURS, OVERLAY, STYLE, ReportFigure, count_of_runs
 from lib.recipe import Recipe
 from lib.runs.run import Run
-from lib.runs.scores import constant_means, fold_scores, image_scores
+from lib.runs.scores import constant_means, image_scores
 from lib.shapes import object_scores, surface_dice
 from lib.training import TrainingConfig
 
@@ -316,19 +316,20 @@ def figure_ladder(
     Args:
         number: of the figure. runs: of each step, one in each fold. labels: of the steps. dataset: of the folds.
     """
-    held_out = fold_scores(runs, dataset)["dice"].xs("test", level="split").droplevel("seed").unstack("variant")
-    held_out = held_out[list(runs)]
+    held_out = held_out_dice(runs, dataset)
     folds = [run.fold for run in next(iter(runs.values())) if run.fold]
     index = {folds[0].names(dataset)[at]: fold.index for fold in folds for at in fold.divide(dataset)["test"]}
     table = held_out.groupby(index).mean()
     added = added_by_step(runs, dataset)
     told = "; ".join(f"{labels[name]} {with_interval(one)}" for name, one in added.items())
     known = folds[0].patients(dataset) is not None
+    whom = "patients" if known else "images"
     unknown = "" if known else " Patients are not known, and each image counts as one: the intervals are too narrow."
     caption = (
-        f"From {held_out.iloc[:, 0].mean():.3f} to {held_out.iloc[:, -1].mean():.3f} mean Dice on images of patients "
-        f"that were held out. Added by each step: {told}. Lines are the {len(table)} folds of the training images. "
-        f"Intervals are over patients: each step was trained once a fold, and another training would differ.{unknown}"
+        f"From {held_out.iloc[:, 0].mean():.3f} to {held_out.iloc[:, -1].mean():.3f} mean Dice on {whom} that were "
+        f"held out. Added by each step: {told}. Lines are the {len(table)} folds of the training images. The 95% "
+        f"intervals are over {whom}, exploratory, and not adjusted for their number; each step was trained once a "
+        f"fold, and another training would differ.{unknown}"
     )
     data = table.rename(columns=labels).rename_axis(index="fold").reset_index()
     figure = ReportFigure(number, caption, f"Dice by step. Added by each: {told}.", data, figsize=(7.6, 3.2))
@@ -337,10 +338,11 @@ def figure_ladder(
         left.plot(fold, range(len(runs)), color=COLOURS["test"], alpha=0.3, lw=1)
     left.plot(held_out.mean(), range(len(runs)), color=COLOURS["test"], marker="o")
     left.set_yticks(range(len(runs)), [labels[name] for name in runs])
-    left.set(xlabel="Dice on held-out patients")
+    left.set(xlabel=f"Dice on held-out {whom}")
     right.axvline(0, color="black", ls=":")
     for height, one in enumerate(added.values(), start=1):
         right.plot((one.ci_low, one.ci_high), (height, height), color=COLOURS["test"], lw=2)  # nothing where unknown
         right.plot(one.effect, height, "o", color=COLOURS["test"])
-    right.set(xlabel="added by this step, with its interval")
+    low, high = right.get_xlim()
+    right.set(xlabel="added by this step", xlim=(max(low, -1), min(high, 1)))  # few patients: wider than Dice is
     return figure

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
-from lib.claims.evidence import Evidence, added_by_step
+from lib.claims.evidence import Evidence, added_by_step, held_out_dice
 from lib.claims.reference import reference_for
 from lib.claims.verdicts import Judgement, NotRun, claim_results
 from lib.data.dataset import SYNTHETIC, Dataset, Fold, duplicates, shared_patients
@@ -38,7 +38,8 @@ def _place(fold: Fold) -> dict[str, int]:
 def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Dataset) -> dict[str, Any]:
     """Returns the side experiments as in results.json: final scores and seconds of training.
 
-    Each step of the ladder but its first has what it "added" to the Dice of the one before, with its interval.
+    Each step of the ladder has its mean "dice" on held-out images, and what it "added" to that of the one before: the
+    effect, and the bounds of its interval.
     """
     side = {
         experiment: {
@@ -52,10 +53,12 @@ def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Datas
         for experiment, of_experiment in runs.items()
         if experiment != "variants"
     }
-    steps = added_by_step(runs["ladder"], dataset) if "ladder" in runs else {}
-    for step, added in steps.items():
-        bounds = None if isnan(added.ci_low) else [added.ci_low, added.ci_high]
-        side["ladder"][step]["added"] = {"effect": added.effect, "interval": bounds}
+    if ladder := runs.get("ladder"):
+        dice, added = held_out_dice(ladder, dataset).mean(), added_by_step(ladder, dataset)
+        for step, of_step in side["ladder"].items():
+            of_step["dice"] = float(dice[step])
+            if one := added.get(step):
+                of_step["added"] = one.effect, None if isnan(one.ci_low) else (one.ci_low, one.ci_high)
     return side
 
 

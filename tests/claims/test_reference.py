@@ -377,7 +377,7 @@ def possible_rows(results: dict) -> list[str]:
 
     studys, todays = results["variants"]["baseline"]["runs"], results["side"]["possible"]["possible"]["runs"]
     lowest, highest = (f"{of(run['test']['dice'] for run in todays):.3f}" for of in (min, max))
-    held_out = [mean_dice(results["side"]["ladder"][step]["runs"]) for step in ("baseline", "scales")]
+    held_out = [f"{results['side']['ladder'][step]['dice']:.3f}" for step in ("baseline", "scales")]
     constant = f"{results['dataset']['trivial']['all gland']['dice']:.3f}"
     return [
         f"| every pixel called gland | {constant} | |",
@@ -388,13 +388,9 @@ def possible_rows(results: dict) -> list[str]:
 
 def ladder_rows(results: dict) -> list[str]:
     """The steps between the two as rows of a table there."""
-    ladder = results["side"]["ladder"]
-    return [
-        f"| {of['label']} | {number(of['added']['effect'])} "
-        f"[{', '.join(number(bound) for bound in of['added']['interval'])}] |"
-        for of in ladder.values()
-        if "added" in of
-    ]
+    ladder = results["side"]["ladder"].values()
+    added = [(of["label"], of["added"][0], *of["added"][1]) for of in ladder if "added" in of]
+    return [f"| {label} | {number(effect)} [{number(low)}, {number(high)}] |" for label, effect, low, high in added]
 
 
 def test_the_docs_say_what_the_network_of_today_scores(warwick: dict):

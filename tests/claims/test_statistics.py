@@ -321,6 +321,16 @@ def test_of_networks_trained_once_an_interval_over_patients_is_a_t_interval_of_t
     assert (found.effect, found.ci_low, found.ci_high) == pytest.approx((of_patient.mean(), *expected))
 
 
+def test_of_networks_trained_once_patients_of_unequal_sizes_count_as_in_any_contrast():
+    values = simulated(0, seeds=1, effect=0.02)
+    columns, identities = by_letter(NINE, 0)
+    found = over_patients_alone(pd.DataFrame(values, columns=columns), "test", identities)
+    alike = values + np.array([[0.01], [-0.01], [0.0]])  # runs that differ by a number each, which is not the patients'
+    over_patients = study(alike, NINE).over_patients
+    assert found.effect == pytest.approx(over_patients.effect)
+    assert found.se**2 + 0.0001 / 3 == pytest.approx(over_patients.se**2)
+
+
 def test_one_patient_tells_no_headline_interval():
     contrast = study(simulated(0, effect=1), "a" * 60)
     found = contrast.over_patients

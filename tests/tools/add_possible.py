@@ -10,7 +10,7 @@ from typing import Any
 
 from add_divisions import as_reference, told, write_results
 
-from lib._errors import run_command
+from lib._errors import UserError, run_command
 from lib.data.dataset import Dataset
 from lib.report.parameters import Parameters, parse_parameters
 from lib.report.provenance import provenance
@@ -30,8 +30,13 @@ def with_possible(results: dict[str, Any], parameters: Parameters, dataset: Data
     started = datetime.now(UTC)
     request = parameters.of_runs()
     plans = {name: plan for name, plan in request.plans(dataset).items() if name in ADDED}
+    if len(plans) < len(ADDED):
+        raise UserError(
+            "expected POSSIBLE=yes and folds, found what leaves them out; do without POSSIBLE= and REPEATS="
+        )
     runs = report_runs(dataset, request, plans)
     return results | {
+        "parameters": results["parameters"] | {"possible": True},
         "side": results["side"] | side_results(runs, dataset),
         "provenance": results["provenance"] | {"possible": provenance(parameters, dataset, started, command)},
     }
