@@ -3,6 +3,7 @@
 import math
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,6 +98,14 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing():
     assert math.isclose(max(rates), 2e-3, rel_tol=0.01)
     assert 0 < rates[-1] < 2e-6
     assert {replace(config, one_cycle=False).rate(epoch) for epoch in range(80)} == {2e-3}
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (30, 18), (6, 40)])
+def test_it_trains_on_small_images_of_which_one_is_left_over(height, width):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, height, width, 3), dtype=np.uint8)  # a batch of four, and one of one
+    trained = train(replace(TODAYS, epochs=1), images, images[..., 0] > 127)
+    assert predict(trained.network, torch.from_numpy(images)).shape == (5, height, width)
 
 
 @pytest.mark.parametrize("interrupted_after", [1, 2, 3])
