@@ -74,7 +74,7 @@ data: $(READY) ## import the Warwick-QU archive (ARCHIVE=FILE), or check a folde
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks/0_index.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# Two processes run at a time on two cores. With one thread each they take a third of the time: threads of two wait for each other.
+# Two processes run at a time on two cores: with two threads each, the threads of one would wait for those of the other.
 test-quick test-slow: export OMP_NUM_THREADS = 1
 NBVAL = $(PY) -m pytest -n 2 --dist loadfile -p nbval --nbval --nbval-current-env -p no:cacheprovider -W default
 test: $(TESTS_READY) ## lint, types, tests, and the notebooks as they are (minutes)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
-from lib.claims.intervals import Estimate, image_differences, over_patients_alone
+from lib.claims.intervals import Estimate, over_patients_alone
 from lib.data.dataset import Dataset, Fold, Split
 from lib.evaluation import constant_scores
 from lib.runs.plan import EXPERIMENTS
@@ -145,18 +144,17 @@ def held_out_dice(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> pd.Dat
     return fold_scores(runs, dataset)["dice"].xs("test", level="split").droplevel("seed").unstack("variant")[list(runs)]
 
 
-def added_by_step(runs: Mapping[str, Sequence[Run]], dataset: Dataset) -> dict[str, Estimate]:
+def added_by_step(held_out: pd.DataFrame, dataset: Dataset) -> dict[str, Estimate]:
     """Returns what each step adds to the Dice of the one before, with its interval over patients.
 
-    Arguments as of `held_out_dice`.
+    Args:
+        held_out: as `held_out_dice` returns it. dataset: of the images.
     """
-    scores = fold_scores(runs, dataset)
     known = Fold("train", 0).patients(dataset)
     patients = None if known is None else {("test", image): who for image, who in known.items()}
-    return {
-        after: over_patients_alone(image_differences(scores, after, "dice", before), "test", patients)
-        for before, after in pairwise(runs)
-    }
+    added = held_out.diff(axis=1).T  # a row is one run of a contrast: steps x images
+    added.columns = pd.MultiIndex.from_product([["test"], added.columns], names=["split", "image"])
+    return {step: over_patients_alone(added.loc[[step]], "test", patients) for step in added.index[1:]}
 
 
 def border_contrast(image: UInt8[np.ndarray, "height width 3"], mask: Bool[np.ndarray, "height width"]) -> float:

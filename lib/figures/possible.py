@@ -320,7 +320,7 @@ def figure_ladder(
     folds = [run.fold for run in next(iter(runs.values())) if run.fold]
     index = {folds[0].names(dataset)[at]: fold.index for fold in folds for at in fold.divide(dataset)["test"]}
     table = held_out.groupby(index).mean()
-    added = added_by_step(runs, dataset)
+    added = added_by_step(held_out, dataset)
     told = "; ".join(f"{labels[name]} {with_interval(one)}" for name, one in added.items())
     known = folds[0].patients(dataset) is not None
     whom = "patients" if known else "images"

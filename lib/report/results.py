@@ -54,7 +54,8 @@ def side_results(runs: Mapping[str, Mapping[str, Sequence[Run]]], dataset: Datas
         if experiment != "variants"
     }
     if ladder := runs.get("ladder"):
-        dice, added = held_out_dice(ladder, dataset).mean(), added_by_step(ladder, dataset)
+        held_out = held_out_dice(ladder, dataset)
+        dice, added = held_out.mean(), added_by_step(held_out, dataset)
         for step, of_step in side["ladder"].items():
             of_step["dice"] = float(dice[step])
             if one := added.get(step):

@@ -77,7 +77,8 @@ def _unet(label: str, epochs_factor: float = 1, **changes: Any) -> Variant:
 
 
 _AUGMENTED = {"normalized": True, "augmentation": 0.6}  # the strength was chosen on folds of the training images
-_SCHEDULED = {"one_cycle": True, "weight_decay": 0.01, "learning_rate": 2e-3, "batch_size": 4}
+_LOSS = {**_AUGMENTED, "dice_loss": 1.0}
+_SCHEDULED = {**_LOSS, "one_cycle": True, "weight_decay": 0.01, "learning_rate": 2e-3, "batch_size": 4}
 _LONGER = 8 / 3  # times the baseline's epochs, chosen likewise
 _SCALES = (0.75, 0.875, 1.125, 1.25)  # chosen likewise
 # From the study's network to one of today, each step with all that is above it.
@@ -86,12 +87,10 @@ LADDER: dict[str, Variant] = {
     "depth": _unet("Depth and skip connections"),
     "normalization": _unet("Batch normalization", normalized=True),
     "augmentation": _unet("Augmentation", **_AUGMENTED),
-    "loss": _unet("Dice loss", **_AUGMENTED, dice_loss=1.0),
-    "longer": _unet("Longer training", _LONGER, **_AUGMENTED, dice_loss=1.0),  # no other step may take its merit
-    "schedule": _unet("Schedule", _LONGER, **_AUGMENTED, dice_loss=1.0, **_SCHEDULED),
-    "scales": _unet(
-        "Averaging over scales and turns", _LONGER, **_AUGMENTED, dice_loss=1.0, **_SCHEDULED, scales=_SCALES
-    ),
+    "loss": _unet("Dice loss", **_LOSS),
+    "longer": _unet("Longer training", _LONGER, **_LOSS),  # no other step may take its merit
+    "schedule": _unet("Schedule", _LONGER, **_SCHEDULED),
+    "scales": _unet("Averaging over scales and turns", _LONGER, **_SCHEDULED, scales=_SCALES),
 }
 POSSIBLE: dict[str, Variant] = {"possible": replace(LADDER["scales"], label="U-Net")}
 
