@@ -161,21 +161,19 @@ def predict_folder(arguments: Sequence[str]) -> Path:
     stop = Event()
     segment = partial(_one, network, precision, scale, bits, out, stop)
     at_once = min(_files.cores(), max(PIXELS_AT_ONCE // largest, 1))
-    try:
-        # A picture a core, since two threads on one picture wait for each other: on a busy machine ten times as long.
-        with thread_count(1), ThreadPoolExecutor(at_once) as pool:
-            try:
-                with (out / "table.csv").open("w", newline="", encoding="utf-8") as table:
-                    write = csv.writer(table)
-                    write.writerow(COLUMNS)
-                    for row in tqdm(pool.map(segment, files), desc="masks", unit="image", total=len(files)):
-                        write.writerow(row)
-            finally:
-                stop.set()
-                pool.shutdown(cancel_futures=True)
-    except BaseException:  # a folder that is there is whole
-        _files.delete(out)
-        raise
+    # A picture a core, since two threads on one picture wait for each other: on a busy machine ten times as long.
+    with thread_count(1), ThreadPoolExecutor(at_once) as pool:
+        try:
+            with (out / "table.csv").open("w", newline="", encoding="utf-8") as table:
+                write = csv.writer(table)
+                write.writerow(COLUMNS)
+                for row in tqdm(pool.map(segment, files), desc="masks", unit="image", total=len(files)):
+                    write.writerow(row)
+        except BaseException:  # a folder that is there is whole
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            _files.delete(out)
+            raise
     return out
 
 
